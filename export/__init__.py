@@ -1,0 +1,1 @@
+"""Makes what is deployed: bundles and the formats in them."""

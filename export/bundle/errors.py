@@ -1,0 +1,89 @@
+"""Every error the user can meet.
+
+PipelineError                 one line: what is wrong, where, and what to do; exit status 1
+├── UsageError                a wrong word on the command line; exit status 2
+│   └── UnknownName           no such model, backend, format, …; names the nearest
+├── DataError                 a data set is missing, partial or corrupt
+├── TrainingError             training cannot go on (a loss that is not finite, weights of another model)
+├── BundleError               a bundle cannot be read or written
+│   ├── BundleCorrupt         a file is not what the manifest says
+│   ├── BundleTooNew          the manifest was written by a later version
+│   ├── BundleBusy            another run holds the lock
+│   └── Untrusted             an executable form from elsewhere, without --trust
+├── ExportError               a format could not be written
+├── BackendUnavailable        the backend cannot run here; says why and the remedy
+├── BackendFailed             the backend broke while it ran
+│   └── WorkerDied            the child process ended (a native crash, a kill)
+└── VerdictFailed             an exported form does not compute what the model computes
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PipelineError(Exception):
+    """One line for the user; `exit_status` is what the command ends with."""
+
+    exit_status = 1
+
+
+class UsageError(PipelineError):
+    exit_status = 2
+
+
+class UnknownName(UsageError):
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        nearest = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}known are {', '.join(names)}")
+
+
+class DataError(PipelineError):
+    pass
+
+
+class TrainingError(PipelineError):
+    pass
+
+
+class BundleError(PipelineError):
+    pass
+
+
+class BundleCorrupt(BundleError):
+    pass
+
+
+class BundleTooNew(BundleError):
+    pass
+
+
+class BundleBusy(BundleError):
+    pass
+
+
+class Untrusted(BundleError):
+    pass
+
+
+class ExportError(PipelineError):
+    pass
+
+
+class BackendUnavailable(PipelineError):
+    pass
+
+
+class BackendFailed(PipelineError):
+    pass
+
+
+class WorkerDied(BackendFailed):
+    pass
+
+
+class VerdictFailed(PipelineError):
+    pass

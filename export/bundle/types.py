@@ -1,0 +1,395 @@
+"""What flows through the house: frozen, keyword-only records.
+
+`to_json` and `from_json` turn any of them into plain JSON values and back; nothing here is ever pickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal, TypeVar
+
+Json = Any
+Precision = Literal["float32", "float16", "bfloat16", "tf32", "int8"]
+Task = Literal["classification", "regression", "unlabelled"]
+Boundary = Literal["host", "device", "compute"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a model."""
+
+    name: str
+    """Its name in every exported form."""
+    dtype: str
+    """A numpy dtype name: "float32", "uint8", "int64"."""
+    shape: tuple[int | str, ...]
+    """A string is a dynamic axis: ("batch", 1, 28, 28)."""
+    low: float | None = None
+    """Smallest value of the documented range; None where no range is documented."""
+    high: float | None = None
+    """Largest value of the documented range."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """How a stored value becomes the model's: float32(x) * scale, minus `mean`, divided by `std`, in float32."""
+
+    scale: float = 1.0
+    mean: float = 0.0
+    std: float = 1.0
+
+    @property
+    def identity(self) -> bool:
+        return self == Preprocess()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained."""
+
+    name: str
+    """`published` (the document's) or `fast` (ours)."""
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    """Peak of the schedule."""
+    schedule: str = "constant"
+    precision: Precision = "float32"
+    """Of the forward pass while training; evaluation is always float32."""
+    augmentation: str = "none"
+    seed: int = 0
+    options: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+    """What only this recipe knows: momentum, weight decay, dropout, averaging, …"""
+    notes: str = ""
+    """What the document leaves open and how it was chosen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A figure that an author published."""
+
+    figure: float
+    """As a fraction for accuracies: 0.9937."""
+    metric: str
+    """`test_accuracy`."""
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """A model that can be trained and exported; `build` is never written to disk."""
+
+    id: str
+    task: Task
+    dataset: str
+    build: Callable[..., Any]
+    """Returns the torch module; keyword parameters are the model's variants."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    recipes: tuple[Recipe, ...] = ()
+    published: Published | None = None
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    """From the stored form of the first input to the model's."""
+    labels: tuple[str, ...] = ()
+    """Class names by index."""
+    description: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """Which data were really used."""
+
+    name: str
+    """One of "mnist", "digits" (the fallback says so), "user"."""
+    digest: str
+    """sha256 over the arrays' bytes, train and test."""
+    train: int
+    """Samples trained on."""
+    validation: int
+    """Training samples held out for every choice."""
+    test: int
+    """Test samples, never used to choose anything."""
+    note: str = ""
+    """Why it is not the data set that was meant, where it is not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRecord:
+    """One point of the learning curve."""
+
+    epoch: int
+    """Counted from 1."""
+    loss: float
+    """Mean training loss."""
+    validation_accuracy: float | None
+    """Fraction, on the held-out training images."""
+    seconds: float
+    """Wall time of the epoch, evaluation excluded."""
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """What training gives and what the formats are written from."""
+
+    spec: ModelSpec
+    module: Any
+    """torch.nn.Module: eval mode, CPU, float32."""
+    recipe: Recipe | None
+    metrics: Mapping[str, float]
+    """Fractions: "test_accuracy", "validation_accuracy"; losses: "test_loss"."""
+    seconds: float
+    """Wall time of training, data loading and final evaluation excluded."""
+    seed: int
+    dataset: DatasetFacts
+    history: tuple[EpochRecord, ...] = ()
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """device, threads, precision, compiled (bool), compile_seconds, resumed_from_epoch, …"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One exported file."""
+
+    format: str
+    """Name of the format's entry: "onnx", "torchscript", …"""
+    precision: Precision
+    target: str = "any"
+    """One of "any", or the GPU an engine was built for: "sm80"."""
+    path: str
+    """POSIX path inside payload/; absolute once the bundle has checked its sha256."""
+    sha256: str
+    """Of the file's bytes."""
+    content: str
+    """Digest of what the file says: equal to sha256 where bytes are reproducible (`.pt2` differs from save to save)."""
+    bytes: int
+    parent: str | None
+    """`content` of the artifact it was made from."""
+    producers: Mapping[str, str]
+    """Library versions that made it."""
+    build_seconds: float
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """What only this format knows: opset, IR version, flavour, profile, …"""
+
+    @property
+    def name(self) -> str:
+        """Short and unique in a bundle: "onnx", "onnx float16", "tensorrt float16 sm80"."""
+        words = [self.format]
+        if self.precision != "float32":
+            words.append(self.precision)
+        if self.target != "any":
+            words.append(self.target)
+        return " ".join(words)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """How far one backend is from float64 on one class of inputs, for one output."""
+
+    probe: str
+    """One of "test", "gaussian", "batch 7", …"""
+    output: str
+    samples: int
+    error: float
+    """max|y_b − y_64| / scale, scale = max|y_64| pooled over the probe's class."""
+    reference: float
+    """The same for eager in the precision that this backend computes in."""
+    band: float
+    """Largest error that passes."""
+    ratio: float
+    """error / reference (reference floored at the unit roundoff of the precision)."""
+    worst_index: tuple[int, ...] = ()
+    """Where the largest error sits: (sample, …)."""
+    worst_value: float | None = None
+    """The backend's value there."""
+    worst_truth: float | None = None
+    """float64's value there."""
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disagreement:
+    """A test sample whose answer differs from float64's."""
+
+    sample: int
+    answer: int
+    truth: int
+    label: int | None
+    margin: float
+    """Difference of the two largest float64 outputs."""
+    bound: float
+    """Error bound: twice the largest error of this sample's outputs."""
+    explained: bool
+    """margin ≤ bound, with that error inside the band."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """The verdict on one artifact on one backend."""
+
+    artifact: str
+    """Artifact.name."""
+    artifact_sha256: str
+    backend: str
+    device: str
+    environment: str
+    """Environment.id."""
+    precision_asked: Precision
+    precision_found: Precision
+    precision_evidence: str
+    """How the precision was found out."""
+    probes: tuple[ProbeResult, ...]
+    constants: Mapping[str, Json]
+    """One of "compared", "folded", "mismatched": names; empty where the form cannot be read."""
+    decisions: int
+    """Samples whose answer was compared with float64's."""
+    disagreements: tuple[Disagreement, ...]
+    metric: Mapping[str, float]
+    """The task's metric on this backend: {"test_accuracy": 0.9941}; empty without labels."""
+    passed: bool
+    reason: str
+    """Empty where it passed; else probe, output, index, both values."""
+    seconds: float
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    """The session's own: threads, provider, placement, …"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Raw latencies of one cell: an artifact on a backend at one batch size."""
+
+    artifact: str
+    artifact_sha256: str
+    backend: str
+    device: str
+    precision: Precision
+    boundary: Boundary
+    scenario: str
+    """One of "interleaved" for the rounds of this house; else the LoadGen scenario."""
+    batch: int
+    threads: int
+    latencies_ns: tuple[int, ...]
+    """One whole run each, in the order they were taken."""
+    replicates: tuple[int, ...]
+    """Replicate (a session made anew in a process made anew) of each latency."""
+    rounds: tuple[int, ...]
+    """Round inside the replicate of each latency."""
+    environment: str
+    """Environment.id."""
+    run: str
+    """Names the one interleaved run that this cell was taken in: only cells of one run are compared."""
+    started: str
+    """UTC, ISO 8601."""
+    cold: Mapping[str, float] = field(default_factory=dict)
+    """open_ns, first_run_ns: medians over replicates."""
+    settings: Mapping[str, Json] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """budget_s, why it ended, warm-up runs, …"""
+    error: str = ""
+    """Why there is no figure; empty where there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The machine and the libraries; the id is a digest of everything else but `clocks` and `load`."""
+
+    id: str
+    os: str
+    python: str
+    cpu: str
+    cpu_flags: tuple[str, ...]
+    """Only those that change arithmetic: avx2, avx512f, avx512_bf16, amx_bf16, …"""
+    cores: int
+    memory_bytes: int
+    gpus: tuple[Mapping[str, str], ...]
+    """name, compute_capability, memory, driver."""
+    versions: Mapping[str, str]
+    """Distribution → version of every library that computes."""
+    settings: Mapping[str, str]
+    """TF32 and thread variables that were set from outside."""
+    clocks: Mapping[str, str] = field(default_factory=dict)
+    """CPU governor, GPU clocks where they can be read."""
+
+
+T = TypeVar("T")
+
+
+def to_json(value: Any) -> Json:
+    """Plain JSON values of a record; callables and torch modules are left out."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {k: to_json(v) for k, v in pairs if not callable(v)}
+    if isinstance(value, Mapping):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, PurePosixPath):
+        return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [to_json(v) for v in value]
+    if hasattr(value, "item") and not isinstance(value, (bool, int, float, str)):
+        return value.item()
+    return value
+
+
+def from_json(kind: type[T], value: Json) -> T:
+    """The record of type `kind` that `to_json` turned into `value`; raises ValueError where it does not fit."""
+    return typing.cast(T, _read(kind, value, kind.__name__))
+
+
+def _read(kind: Any, value: Json, where: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _read_record(kind, value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where}: a list was expected, not {type(value).__name__}")
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_read(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        return tuple(value)
+    if origin in (types.UnionType, typing.Union):
+        for option in arguments:
+            try:
+                return _read(option, value, where)
+            except ValueError:
+                continue
+        raise ValueError(f"{where}: {value!r} fits none of its types")
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{where}: {value!r} is none of {', '.join(map(str, arguments))}")
+        return value
+    if kind in (int, float, str, bool):
+        fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if not fits:
+            raise ValueError(f"{where}: {kind.__name__} was expected, not {value!r}")
+    if kind is type(None) and value is not None:
+        raise ValueError(f"{where}: null was expected")
+    if isinstance(origin, type) and issubclass(origin, Mapping) and not isinstance(value, dict):
+        raise ValueError(f"{where}: an object was expected, not {value!r}")
+    return value
+
+
+def _read_record(kind: Any, value: Json, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: an object was expected, not {type(value).__name__}")
+    hints = typing.get_type_hints(kind)
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = set(value) - set(known)
+    if unknown:
+        raise ValueError(f"{where}: unknown field {sorted(unknown)[0]!r}")
+    missing = [
+        name
+        for name, f in known.items()
+        if name not in value and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{where}: field {missing[0]!r} is missing")
+    return kind(**{name: _read(hints[name], v, f"{where}.{name}") for name, v in value.items()})

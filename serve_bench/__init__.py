@@ -1,0 +1,1 @@
+"""Runs what was exported: backends, equivalence, latency, reports."""

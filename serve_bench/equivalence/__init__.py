@@ -1,0 +1,1 @@
+"""Is what is deployed the same model? Verdicts anchored in float64."""
