@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -323,7 +324,7 @@ T = TypeVar("T")
 
 
 def to_json(value: Any) -> Json:
-    """Plain JSON values of a record; callables and torch modules are left out."""
+    """Plain JSON values of a record: callables are left out, "nan", "inf" and "-inf" are strings (JSON has none)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
         return {k: to_json(v) for k, v in pairs if not callable(v)}
@@ -334,7 +335,9 @@ def to_json(value: Any) -> Json:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         return [to_json(v) for v in value]
     if hasattr(value, "item") and not isinstance(value, (bool, int, float, str)):
-        return value.item()
+        return to_json(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return value
 
 
@@ -366,7 +369,8 @@ def _read(kind: Any, value: Json, where: str) -> Any:
         return value
     if kind in (int, float, str, bool):
         fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if kind is float and (whole or value in ("nan", "inf", "-inf")):
             return float(value)
         if not fits:
             raise ValueError(f"{where}: {kind.__name__} was expected, not {value!r}")

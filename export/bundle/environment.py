@@ -1,0 +1,155 @@
+"""The machine and the libraries a figure was taken on. Initialises no GPU and imports no heavy library."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from export.bundle.files import digest_of
+from export.bundle.types import Environment, to_json
+
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "triton",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "tensorrt",
+    "tensorrt-rtx",
+    "polygraphy",
+    "numpy",
+    "safetensors",
+)
+ARITHMETIC_FLAGS = (
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512f",
+    "avx512_bf16",
+    "avx512_fp16",
+    "avx512_vnni",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "bf16",
+    "sve",
+)
+SETTINGS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "KMP_AFFINITY",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "CUDA_VISIBLE_DEVICES",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    name: str
+    compute_capability: str
+    """`8.0` for an A100."""
+    memory: str
+    driver: str
+    clocks: str
+
+    @property
+    def sm(self) -> str:
+        """`sm80` for an A100."""
+        return "sm" + self.compute_capability.replace(".", "")
+
+
+@cache
+def gpus() -> tuple[Gpu, ...]:
+    """NVIDIA GPUs that this process may use, asked of nvidia-smi, so that CUDA is not initialised."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    command = shutil.which("nvidia-smi")
+    if command is None or visible in ("", "-1"):
+        return ()
+    query = "name,compute_cap,memory.total,driver_version,clocks.sm"
+    try:
+        answer = subprocess.run(
+            [command, f"--query-gpu={query}", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    rows = [[cell.strip() for cell in line.split(",")] for line in answer.stdout.splitlines() if line.count(",") == 4]
+    found = [Gpu(name=r[0], compute_capability=r[1], memory=r[2], driver=r[3], clocks=r[4]) for r in rows]
+    if visible and all(part.strip().isdigit() for part in visible.split(",")):
+        return tuple(found[int(part)] for part in visible.split(",") if int(part) < len(found))
+    return tuple(found)
+
+
+@cache
+def versions() -> Mapping[str, str]:
+    """Distribution → installed version, of the libraries that compute."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu() -> tuple[str, tuple[str, ...]]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine(), ()
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), value.strip())
+    present = set((fields.get("flags") or fields.get("Features") or "").split())
+    return fields.get("model name", platform.machine()), tuple(f for f in ARITHMETIC_FLAGS if f in present)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 0
+
+
+def _clocks() -> Mapping[str, str]:
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    clocks = {"cpu_governor": governor.read_text().strip()} if governor.is_file() else {}
+    return clocks | {f"gpu{i}_sm": gpu.clocks for i, gpu in enumerate(gpus())}
+
+
+def environment() -> Environment:
+    """This machine, now. Two with the same id have the same hardware, driver, libraries and settings."""
+    cpu, flags = _cpu()
+    facts = {
+        "os": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "cpu": cpu,
+        "cpu_flags": flags,
+        "cores": available_cores(),
+        "memory_bytes": _memory_bytes(),
+        "gpus": tuple({k: v for k, v in vars(gpu).items() if k != "clocks"} for gpu in gpus()),
+        "versions": versions(),
+        "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
+    }
+    return Environment(id=digest_of(to_json(facts))[:12], clocks=_clocks(), **facts)  # type: ignore[arg-type]

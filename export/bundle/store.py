@@ -1,0 +1,221 @@
+"""A bundle on disk: an immutable payload with its manifest, and records that are only ever added to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from export.bundle.errors import BundleCorrupt, BundleError, BundleTooNew, Untrusted
+from export.bundle.files import canonical_json, digest_of, inside, sha256_of_file
+from export.bundle.trust import sealed_here
+from export.bundle.types import (
+    Artifact,
+    DatasetFacts,
+    Environment,
+    EpochRecord,
+    Json,
+    Preprocess,
+    Published,
+    Recipe,
+    Task,
+    TensorSpec,
+    from_json,
+    to_json,
+)
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+EXECUTABLE = ("exported_program", "torchscript", "tensorrt")
+"""Formats that run code of their own when they are opened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How the weights came about; empty figures for a model that was not trained here."""
+
+    recipe: Recipe | None
+    seed: int
+    seconds: float
+    metrics: Mapping[str, float]
+    history: tuple[EpochRecord, ...] = ()
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecord:
+    """One stage that ran: the digest of its inputs, and what it left."""
+
+    key: str
+    files: Mapping[str, str]
+    """Path inside payload/ → sha256."""
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What the payload holds and where it came from."""
+
+    schema: int
+    model: str
+    task: Task
+    description: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocess: Preprocess
+    labels: tuple[str, ...]
+    published: Published | None
+    dataset: DatasetFacts
+    training: Training
+    artifacts: tuple[Artifact, ...]
+    stages: Mapping[str, Json]
+    """Stage name → StageRecord."""
+    environment: Environment
+    created: str
+    """UTC, ISO 8601."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Path inside payload/ → sha256, of every file but the manifest."""
+        return {name: sha for stage in self.stages.values() for name, sha in stage["files"].items()}
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The file's bytes: indented JSON that ends with the digest of everything else in it."""
+    value = to_json(manifest)
+    return json.dumps(value | {"digest": digest_of(value)}, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def read_manifest(payload: Path) -> tuple[Manifest, str]:
+    """The manifest of `payload` and its digest; raises BundleError, BundleCorrupt or BundleTooNew."""
+    path = payload / MANIFEST
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{payload.parent}: no bundle there ({error.strerror}: {MANIFEST}); make one with `pipeline train-export`"
+        ) from error
+    try:
+        value = json.loads(data)
+        schema = value["schema"]
+        digest = value.pop("digest")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleCorrupt(f"{path}: is cut off or damaged; run `pipeline train-export` again") from error
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise BundleTooNew(f"{path}: has schema {schema}, this version reads up to {SCHEMA}; upgrade pipeline")
+    if digest_of(value) != digest:
+        raise BundleCorrupt(f"{path}: was changed after it was written (its digest does not match); make it again")
+    try:
+        manifest = from_json(Manifest, value)
+        for stage in manifest.stages.values():
+            from_json(StageRecord, stage)
+    except ValueError as error:
+        raise BundleCorrupt(f"{path}: {error}") from error
+    return manifest, digest
+
+
+class Bundle:
+    """An opened bundle. Its manifest is checked at once, every other file when it is first asked for."""
+
+    def __init__(self, root: Path, *, trust: bool = False) -> None:
+        self.root = root
+        self.trust = trust
+        self._checked: set[str] = set()
+
+    @classmethod
+    def open(cls, root: Path, *, trust: bool = False) -> Bundle:
+        """The bundle at `root`; `trust` opens executable forms of a bundle that was not made here."""
+        bundle = cls(root, trust=trust)
+        _ = bundle.manifest
+        return bundle
+
+    @property
+    def payload(self) -> Path:
+        return self.root / "payload"
+
+    @property
+    def records(self) -> Path:
+        return self.root / "records"
+
+    @cached_property
+    def _read(self) -> tuple[Manifest, str]:
+        return read_manifest(self.payload)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._read[0]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the manifest, and through it of every file in the payload."""
+        return self._read[1]
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        return self.manifest.artifacts
+
+    @cached_property
+    def made_here(self) -> bool:
+        return sealed_here(self.root, self.digest)
+
+    def file(self, name: str) -> Path:
+        """The path of a file that the manifest names, its sha256 checked."""
+        wanted = self.manifest.files.get(name)
+        path = inside(self.payload, name)
+        if wanted is None:
+            raise BundleCorrupt(f"{path}: is not in the manifest; make the bundle again")
+        if name not in self._checked:
+            if not path.is_file():
+                raise BundleCorrupt(f"{path}: is missing; make the bundle again with `pipeline train-export`")
+            if sha256_of_file(path) != wanted:
+                raise BundleCorrupt(f"{path}: is not what the manifest says (sha256 differs); make the bundle again")
+            self._checked.add(name)
+        return path
+
+    def resolve(self, artifact: Artifact) -> Artifact:
+        """The artifact with an absolute path, its sha256 checked and, where it is executable, its origin."""
+        path = self.file(artifact.path)
+        if artifact.format in EXECUTABLE and not (self.made_here or self.trust):
+            raise Untrusted(
+                f"{path}: can run code of its own and this bundle was not made here; "
+                "add --trust if you trust where it came from"
+            )
+        return replace(artifact, path=str(path.resolve()))
+
+    def append(self, kind: str, record: Mapping[str, Any]) -> None:
+        """Adds one record to records/<kind>.jsonl: whole and on the disk when this returns, or not there at all."""
+        body = {"payload": self.digest, "record": to_json(record)}
+        line = canonical_json(body | {"checksum": digest_of(body)}) + b"\n"
+        self.records.mkdir(parents=True, exist_ok=True)
+        path = self.records / f"{kind}.jsonl"
+        with path.open("ab+") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            if size and (stream.seek(size - 1), stream.read(1))[1] != b"\n":
+                line = b"\n" + line
+            try:
+                stream.write(line)
+                stream.flush()
+                os.fsync(stream.fileno())
+            except OSError:
+                stream.truncate(size)
+                raise
+
+    def read(self, kind: str) -> list[dict[str, Any]]:
+        """The intact records of this payload, oldest first; a line that a kill cut short is passed over."""
+        path = self.records / f"{kind}.jsonl"
+        if not path.is_file():
+            return []
+        found = []
+        for line in path.read_bytes().splitlines():
+            try:
+                body = json.loads(line)
+                checksum = body.pop("checksum")
+                if body["payload"] == self.digest and digest_of(body) == checksum:
+                    found.append(body["record"])
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+        return found
