@@ -1,0 +1,154 @@
+"""The only clock: every latency of every backend is read in this file, around the same four calls.
+
+`time.perf_counter_ns` around a boundary that the record names. The methods are bound and the list is made before the
+loop, so that what the loop itself adds to a run is two clock readings and a few calls (see `overhead.py`).
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+
+from export.bundle.types import Boundary
+from serve_bench.backends._base import Arrays, Session
+
+SETTLED_WITHIN = 0.03
+"""Largest relative change of the running median over one doubling of the runs that counts as settled."""
+SETTLE_AT_LEAST_S = 0.005
+"""A run of microseconds is warmed up at least this long: two of them are equal by luck."""
+
+
+class Settled(NamedTuple):
+    """How a warm-up went."""
+
+    runs: int
+    """Runs it took, the first included."""
+    settled: bool
+    """False where `limit_s` ended it."""
+    median_ns: int
+    """Median of the later half of the runs."""
+    first_ns: int
+    """The very first run: part of the cold start."""
+
+
+def batches_from_samples(samples: Arrays, batch: int) -> list[Arrays]:
+    """Whole batches of real samples: `samples[name]` is (N, …), each result (batch, …).
+
+    N // batch views where N ≥ batch; else one batch in which the samples are cycled. Raises ValueError for no sample.
+    """
+    count = min((len(array) for array in samples.values()), default=0)
+    if count == 0:
+        raise ValueError("no samples to make batches from")
+    if count < batch:
+        rows = np.arange(batch) % count
+        return [{name: np.ascontiguousarray(array[rows]) for name, array in samples.items()}]
+    starts = range(0, count - batch + 1, batch)
+    return [{name: array[start : start + batch] for name, array in samples.items()} for start in starts]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Garbage collection off: a collection inside a run would be booked on whichever backend was next."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def timed_runs(session: Session, boundary: Boundary, batches: Sequence[Arrays], runs: int, offset: int) -> list[int]:
+    """Latencies of `runs` runs in ns, in the order they were taken; run i gets `batches[(offset + i) % len(batches)]`.
+
+    `host`: bind + run + sync + outputs. `device`: run + sync, with the input bound and the device idle before.
+    `compute`: what `session.elapsed_ns()` says after run + sync; raises BackendFailed where there are no events.
+    """
+    inputs = [batches[(offset + i) % len(batches)] for i in range(runs)]
+    with _no_collection():
+        if boundary == "host":
+            return _host(session, inputs)
+        if boundary == "device":
+            return _device(session, inputs)
+        return _compute(session, inputs)
+
+
+def _host(session: Session, inputs: list[Arrays]) -> list[int]:
+    clock = time.perf_counter_ns
+    bind, run, sync, outputs = session.bind, session.run, session.sync, session.outputs
+    latencies = [0] * len(inputs)
+    for i, batch in enumerate(inputs):
+        start = clock()
+        bind(batch)
+        run()
+        sync()
+        outputs()
+        latencies[i] = clock() - start
+    return latencies
+
+
+def _device(session: Session, inputs: list[Arrays]) -> list[int]:
+    clock = time.perf_counter_ns
+    bind, run, sync = session.bind, session.run, session.sync
+    latencies = [0] * len(inputs)
+    for i, batch in enumerate(inputs):
+        bind(batch)
+        sync()
+        start = clock()
+        run()
+        sync()
+        latencies[i] = clock() - start
+    return latencies
+
+
+def _compute(session: Session, inputs: list[Arrays]) -> list[int]:
+    bind, run, sync, elapsed_ns = session.bind, session.run, session.sync, session.elapsed_ns
+    latencies = [0] * len(inputs)
+    for i, batch in enumerate(inputs):
+        bind(batch)
+        sync()
+        run()
+        sync()
+        latencies[i] = elapsed_ns()
+    return latencies
+
+
+def settle(session: Session, boundary: Boundary, batches: Sequence[Arrays], limit_s: float) -> Settled:
+    """Warms up until the running median has settled, or until `limit_s` seconds have passed.
+
+    The running median m(n) is that of the later half of the first n runs. It is looked at for n = 2, 4, 8, … and has
+    settled when a doubling of the runs moved it by at most 3 %, |m(n) − m(n/2)| ≤ 0.03·m(n), and 5 ms have passed.
+    Why: where a warm-up decays, runs n/2 … n being within 3 % of runs n/4 … n/2 leaves less than 3 % still to come, as
+    each doubling removes more than the one before; a fixed count is too short for a compiler and too long for a batch
+    of 512. At least two runs are made, whatever the limit.
+    """
+    deadline = time.perf_counter() + limit_s
+    earliest = time.perf_counter() + min(SETTLE_AT_LEAST_S, limit_s)
+    latencies = timed_runs(session, boundary, batches, 1, 0)
+    before = latencies[0]
+    while True:
+        settled = _run_until(session, boundary, batches, latencies, 2 * len(latencies), deadline)
+        median = round(statistics.median(latencies[len(latencies) // 2 :]))
+        settled = settled and abs(median - before) <= SETTLED_WITHIN * median
+        now = time.perf_counter()
+        if (settled and now >= earliest) or now >= deadline:
+            return Settled(len(latencies), settled, median, latencies[0])
+        before = median
+
+
+def _run_until(
+    session: Session, boundary: Boundary, batches: Sequence[Arrays], latencies: list[int], runs: int, deadline: float
+) -> bool:
+    """Adds runs to `latencies` until there are `runs` (True) or the deadline has passed (False); adds at least one."""
+    while len(latencies) < runs:
+        chunk = min(runs - len(latencies), max(1, len(latencies) // 4))
+        latencies += timed_runs(session, boundary, batches, chunk, len(latencies))
+        if time.perf_counter() >= deadline:
+            return len(latencies) >= runs
+    return True
