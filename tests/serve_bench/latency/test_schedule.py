@@ -1,0 +1,92 @@
+"""The allotment of runs and the order of visits."""
+
+import random
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_bench.latency.schedule import (
+    ROUNDS,
+    allot,
+    discarded_runs,
+    least_runs,
+    most_runs,
+    plan_rounds,
+)
+
+MS = 1_000_000
+times = st.lists(st.floats(1e3, 1e8), min_size=1, max_size=30)
+
+
+def cost(run_ns, runs):
+    return run_ns * (runs + min(runs, ROUNDS) * discarded_runs(run_ns))
+
+
+def test_shares_by_hand():
+    # 10 ms and 1 ms runs, 158 ms: level 70 ms gives 7 and 70 runs, with four untimed ones each 110 + 74 = 184, too
+    # much; level 60 gives 6 and 60: 100 + 64 = 164; level 59.9… gives 5 and 59: 90 + 63 = 153, and no more fits
+    found = allot([10 * MS, MS], 158 * MS, least=2, most=1000)
+    assert found.runs == (5, 59)
+    assert found.planned_ns == 153 * MS
+    assert found.over_ns == 0
+
+
+def test_what_a_fast_cell_cannot_use_goes_to_the_slow():
+    found = allot([10 * MS, MS], 158 * MS, least=2, most=10)
+    # the fast cell takes 14 ms; 144 ms hold ten runs and four untimed ones of the slow
+    assert found.runs == (10, 10)
+
+
+def test_the_least_is_kept_where_the_budget_is_too_small_and_the_excess_is_said():
+    found = allot([100 * MS, MS], 50 * MS, least=2, most=100)
+    assert found.runs == (2, 2)
+    assert found.over_ns == pytest.approx(400 * MS + 4 * MS - 50 * MS)
+
+
+@given(times, st.floats(1e6, 1e10), st.integers(1, 5), st.integers(5, 300))
+def test_an_allotment_keeps_its_budget_and_its_limits(run_ns, budget, least, most):
+    found = allot(run_ns, budget, least, most)
+    assert all(least <= n <= most for n in found.runs)
+    minimum = sum(cost(t, least) for t in run_ns)
+    assert found.planned_ns <= max(budget, minimum) * (1 + 1e-9)
+    by_speed = sorted(zip(run_ns, found.runs, strict=True))
+    assert all(slow[1] <= fast[1] for fast, slow in pairwise(by_speed))
+
+
+@given(times, st.integers(1, 4))
+def test_a_larger_budget_gives_no_cell_less(run_ns, factor):
+    small, large = (allot(run_ns, b, 2, 200).runs for b in (1e8, 1e8 * factor))
+    assert all(a <= b for a, b in zip(small, large, strict=True))
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers())
+def test_rounds_give_every_cell_its_runs_once_a_round(runs, seed):
+    visits = plan_rounds(runs, [1e6] * len(runs), random.Random(seed))
+    given_runs = Counter()
+    for visit in visits:
+        given_runs[visit.cell] += visit.runs
+    assert [given_runs[c] for c in range(len(runs))] == runs
+    turns = Counter((v.cell, v.round) for v in visits)
+    assert set(turns.values()) == {1}
+    assert all(sum(v.cell == c for v in visits) == min(n, ROUNDS) for c, n in enumerate(runs))
+    assert [v.round for v in visits] == sorted(v.round for v in visits)
+
+
+def test_the_order_differs_from_round_to_round():
+    visits = plan_rounds([8] * 10, [1e6] * 10, random.Random(0))
+    orders = {tuple(v.cell for v in visits if v.round == r) for r in range(ROUNDS)}
+    assert len(orders) == ROUNDS
+
+
+def test_untimed_runs_fill_half_a_millisecond_and_are_at_least_one():
+    assert discarded_runs(100_000) == 5
+    assert discarded_runs(50 * MS) == 1
+
+
+def test_runs_of_a_replicate():
+    assert least_runs(10) == 2
+    assert least_runs(3) == 4
+    assert most_runs(10) == 200
