@@ -1,7 +1,250 @@
-"""Interleaved rounds in replicates; the clock itself is in `clock.py`."""
+"""One interleaved run over a bundle: replicates of sessions made anew, rounds inside them, raw latencies out.
+
+Nothing is written before every replicate is complete: an interrupted run leaves no record. Each record then names the
+run and how many records it has, so that readers pass over a run whose writing was cut short (`cells` in `facts`).
+The clock itself is in `clock.py`.
+"""
 
 from __future__ import annotations
 
-from serve_bench.latency.clock import Settled, batches_from_samples, settle, timed_runs
+import random
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Settled", "batches_from_samples", "settle", "timed_runs"]
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.errors import PipelineError, UsageError
+from export.bundle.store import Bundle
+from export.bundle.types import Boundary, Measurement, to_json
+from export.progress import Bar, Progress
+from export.registry import entry
+from serve_bench.latency.clock import Settled, batches_from_samples, settle, timed_runs
+from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, median
+from serve_bench.latency.schedule import REWARM_NS, ROUNDS, least_runs, most_runs
+
+if TYPE_CHECKING:
+    from serve_bench.cells import Cell
+    from serve_bench.worker import Workers
+
+__all__ = ["Settled", "batches_from_samples", "measure_bundle", "settle", "timed_runs"]
+
+SAMPLES = 1024
+"""Most real samples that the batches are taken from."""
+BATCHES = (1, 8, 64, 512)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """The settings of one run, as its records state them."""
+
+    name: str
+    started: str
+    budget_s: float
+    replicates: int
+    threads: int
+    isolate: bool
+    seed: int
+    batches: tuple[int, ...]
+    environment: str
+
+
+def measure_bundle(
+    bundle: Bundle,
+    workers: Workers,
+    cells: Sequence[Cell],
+    batches: Sequence[int] = BATCHES,
+    budget_s: float = 15.0,
+    replicates: int = 10,
+    threads: int = 1,
+    isolate: bool = False,
+    *,
+    environment_id: str,
+    seed: int,
+    progress: Progress,
+) -> list[Measurement]:
+    """Measures `cells` at each of `batches` in one interleaved run, appends the records and returns them.
+
+    `budget_s` is the wall time of all timed and re-warming runs together; set-up and warm-up come on top. Where two
+    timed runs a replicate do not fit it, it is exceeded and that is said. On the CPU boundary `host` is timed, on CUDA
+    every boundary that the backend has. A subject that fails is a record with its `error`, the rest stands; where a
+    process died, the replicate it died in is taken again without the culprit. Raises UsageError for settings that
+    cannot be measured; a cell whose verification failed is not measured and its record says so.
+    """
+    _check(batches, budget_s, replicates, threads)
+    run = _Run(
+        name=uuid.uuid4().hex[:12],
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        budget_s=budget_s,
+        replicates=replicates,
+        threads=threads,
+        isolate=isolate,
+        seed=seed,
+        batches=tuple(batches),
+        environment=environment_id,
+    )
+    samples = real_samples(bundle)
+    subjects, taken = _subjects(bundle, cells, batches)
+    with tempfile.TemporaryDirectory(prefix="pipeline-measure-") as folder:
+        conditions = Conditions(
+            inputs=_written(samples, Path(folder)),
+            threads=threads,
+            isolate=isolate,
+            least=least_runs(replicates),
+            most=most_runs(replicates),
+        )
+        with progress.stage("measure latency") as bar:
+            facts = _replicates(workers, run, subjects, taken, conditions, bar)
+    if facts["over_budget_s"] > 0:
+        least = f"{conditions.least} timed runs a replicate do not fit {budget_s:g} s"
+        progress.note(f"measuring took {facts['over_budget_s']:.1f} s more than its budget: {least}")
+    count = min(len(array) for array in samples.values())
+    records = [_record(run, s, taken[i], facts, count, len(subjects)) for i, s in enumerate(subjects)]
+    for record in records:
+        bundle.append("measurement", to_json(record))
+    return records
+
+
+def _check(batches: Sequence[int], budget_s: float, replicates: int, threads: int) -> None:
+    if not batches or min(batches) < 1:
+        raise UsageError("batch sizes must be whole numbers of at least 1: ask for --batch 1,8,64")
+    if budget_s <= 0:
+        raise UsageError(f"a measuring budget of {budget_s:g} s measures nothing: ask for --budget 15")
+    if replicates < 2:
+        raise UsageError("an interval needs at least 2 replicates: ask for --replicates 10")
+    if threads < 1:
+        raise UsageError("at least one thread is needed: ask for --threads 1")
+
+
+def real_samples(bundle: Bundle, limit: int = SAMPLES) -> dict[str, npt.NDArray[np.generic]]:
+    """The first `limit` samples of the stored test inputs, as the model takes them, by name: (N, …)."""
+    from serve_bench.equivalence.truth import Truth
+
+    inputs = Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess).inputs("test")
+    return {name: np.ascontiguousarray(array[:limit]) for name, array in inputs.items()}
+
+
+def _written(samples: Mapping[str, npt.NDArray[np.generic]], folder: Path) -> Path:
+    path = folder / "samples.npz"
+    np.savez(path, **samples)  # type: ignore[arg-type]
+    return path
+
+
+def _subjects(bundle: Bundle, cells: Sequence[Cell], batches: Sequence[int]) -> tuple[list[Subject], list[Taken]]:
+    """What is to be timed, and an empty result for each: with its error where it cannot even begin."""
+    failed = _failed_verifications(bundle)
+    subjects, taken = [], []
+    for cell in cells:
+        backend = entry("serve_bench.backends", "backend", cell.backend)
+        artifact, error = cell.artifact, ""
+        if (artifact.sha256, cell.backend, cell.device) in failed:
+            error = "not measured: its verification failed"
+        else:
+            try:
+                artifact = bundle.resolve(artifact)
+            except PipelineError as problem:
+                error = str(problem)
+        boundaries: tuple[Boundary, ...] = backend.boundaries(cell.device) if cell.device != "cpu" else ("host",)
+        for batch in batches:
+            for boundary in boundaries:
+                subject = Subject(
+                    cell=cell,
+                    artifact=artifact,
+                    family=backend.family,
+                    preload=backend.preload,
+                    batch=batch,
+                    boundary=boundary,
+                )
+                subjects.append(subject)
+                taken.append(Taken(error=error))
+    return subjects, taken
+
+
+def _failed_verifications(bundle: Bundle) -> set[tuple[str, str, str]]:
+    """Cells whose latest verification did not pass."""
+    verdicts = {
+        (record["artifact_sha256"], record["backend"], record["device"]): record["passed"]
+        for record in bundle.read("verification")
+    }
+    return {cell for cell, passed in verdicts.items() if not passed}
+
+
+def _replicates(
+    workers: Workers, run: _Run, subjects: Sequence[Subject], taken: Sequence[Taken], conditions: Conditions, bar: Bar
+) -> dict[str, Any]:
+    """All replicates; fills `taken` and returns the facts of the run."""
+    rng, seconds, number, over_ns, void = random.Random(run.seed), Seconds(), 0, 0.0, 0
+    while number < run.replicates:
+        bar.advance(number, run.replicates, f"replicate {number + 1} of {run.replicates}")
+        running = {i: s for i, s in enumerate(subjects) if not taken[i].error}
+        if not running:
+            break
+        left_ns = (run.budget_s - seconds.get("measuring", 0.0)) * 1e9
+        replicate = Replicate(number=number, subjects=running, conditions=conditions, rng=rng, seconds=seconds)
+        try:
+            replicate.run(workers, max(left_ns, 0.0) / (run.replicates - number))
+        except Lost as lost:
+            void += 1
+            for i in lost.culprits:
+                taken[i].error = lost.reason
+            continue
+        for i, found in replicate.taken.items():
+            taken[i].error = found.error
+            taken[i].add(found)
+        over_ns += replicate.over_ns
+        number += 1
+    bar.advance(run.replicates, run.replicates)
+    spent = seconds.get("measuring", 0.0)
+    over_s = max(0.0, spent - run.budget_s) if over_ns > 0 else 0.0
+    return {
+        "spent_s": round(spent, 3),
+        "over_budget_s": round(over_s, 3),
+        "seconds": {part: round(value, 3) for part, value in seconds.items()},
+        "void_replicates": void,
+    }
+
+
+def _record(
+    run: _Run, subject: Subject, taken: Taken, facts: Mapping[str, Any], samples: int, cells: int
+) -> Measurement:
+    failed = bool(taken.error)
+    return Measurement(
+        artifact=subject.artifact.name,
+        artifact_sha256=subject.artifact.sha256,
+        backend=subject.cell.backend,
+        device=subject.cell.device,
+        precision=taken.precision or subject.artifact.precision,
+        boundary=subject.boundary,
+        scenario="interleaved",
+        batch=subject.batch,
+        threads=run.threads,
+        latencies_ns=() if failed else tuple(taken.latencies_ns),
+        replicates=() if failed else tuple(taken.replicates),
+        rounds=() if failed else tuple(taken.rounds),
+        environment=run.environment,
+        run=run.name,
+        started=run.started,
+        cold={} if failed else {"open_ns": median(taken.open_ns), "first_run_ns": median(taken.first_run_ns)},
+        settings=taken.settings,
+        facts={
+            **facts,
+            "cells": cells,
+            "budget_s": run.budget_s,
+            "replicates": run.replicates,
+            "rounds": ROUNDS,
+            "rewarm_ns": REWARM_NS,
+            "isolate": run.isolate,
+            "seed": run.seed,
+            "batches": list(run.batches),
+            "samples": samples,
+            "samples_cycled": samples < subject.batch,
+            "warm_up_runs": median(taken.warm_up_runs),
+            "unsettled_replicates": taken.unsettled,
+        },
+        error=taken.error,
+    )

@@ -1,0 +1,226 @@
+"""One replicate: processes and sessions made anew in random order, warmed up, then taking turns."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.bundle.errors import PipelineError, WorkerDied
+from export.bundle.types import Artifact, Boundary, Precision
+from serve_bench.latency.schedule import allot, plan_rounds
+
+if TYPE_CHECKING:
+    from serve_bench.cells import Cell
+    from serve_bench.worker import Worker, Workers
+
+WARM_UP_LIMIT_S = 0.5
+"""Of one subject in one replicate; a first run that compiles may take longer, it is one run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is timed: a cell at one batch size and boundary."""
+
+    cell: Cell
+    artifact: Artifact
+    """Its path absolute, its sha256 checked."""
+    family: str
+    """Backends of one family may share a process."""
+    preload: tuple[str, ...]
+    batch: int
+    boundary: Boundary
+
+    @property
+    def session(self) -> str:
+        """Names the session, which all batches and boundaries of a cell share."""
+        return f"{self.artifact.name} on {self.cell.backend} ({self.cell.device})"
+
+
+@dataclass
+class Taken:
+    """What was taken of one subject, over all replicates so far."""
+
+    latencies_ns: list[int] = field(default_factory=list)
+    replicates: list[int] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)
+    open_ns: list[int] = field(default_factory=list)
+    first_run_ns: list[int] = field(default_factory=list)
+    warm_up_runs: list[int] = field(default_factory=list)
+    unsettled: int = 0
+    """Replicates in which the warm-up ended at its limit."""
+    precision: Precision | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    def add(self, other: Taken) -> None:
+        """Takes over a replicate that is complete."""
+        for name in ("latencies_ns", "replicates", "rounds", "open_ns", "first_run_ns", "warm_up_runs"):
+            getattr(self, name).extend(getattr(other, name))
+        self.unsettled += other.unsettled
+        self.precision, self.settings = other.precision, other.settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What is the same for every replicate of a run."""
+
+    inputs: Path
+    """.npz of model-ready real samples."""
+    threads: int
+    isolate: bool
+    """A fresh interpreter for every session, none shared or forked."""
+    least: int
+    """Timed runs of a subject in one replicate."""
+    most: int
+
+
+class Lost(Exception):
+    """A process died: the replicate is void. `culprits` are the subjects that were in its hands."""
+
+    def __init__(self, culprits: Sequence[int], reason: str) -> None:
+        super().__init__(reason)
+        self.culprits, self.reason = culprits, reason
+
+
+class Seconds(dict[str, float]):
+    """Wall time by part of the work."""
+
+    @contextmanager
+    def of(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self[part] = self.get(part, 0.0) + time.perf_counter() - start
+
+
+@dataclass
+class Replicate:
+    """Steps of one replicate; a subject that fails is left out from there on, the others go on."""
+
+    number: int
+    subjects: Mapping[int, Subject]
+    """Those still in the race, by their index in the run."""
+    conditions: Conditions
+    rng: random.Random
+    seconds: Seconds
+    taken: dict[int, Taken] = field(default_factory=dict)
+    over_ns: float = 0.0
+    _hosts: dict[str, Worker] = field(default_factory=dict)
+    _run_ns: dict[int, float] = field(default_factory=dict)
+
+    def run(self, workers: Workers, budget_ns: float) -> None:
+        """Fills `taken`; raises Lost where a process died."""
+        self.taken = {i: Taken() for i in self.subjects}
+        try:
+            with self.seconds.of("processes"):
+                self._spawn(workers)
+            with self.seconds.of("opening"):
+                self._open()
+            with self.seconds.of("warm-up"):
+                self._warm_up()
+            with self.seconds.of("measuring"):
+                self._measure(budget_ns)
+        finally:
+            with self.seconds.of("processes"):
+                for worker in self._hosts.values():
+                    with suppress(PipelineError):
+                        worker.stop()
+
+    def _group(self, subject: Subject) -> str:
+        return subject.session if self.conditions.isolate else subject.family
+
+    def _worker(self, index: int) -> Worker:
+        return self._hosts[self._group(self.subjects[index])]
+
+    def _alive(self) -> list[int]:
+        return [i for i, taken in self.taken.items() if not taken.error]
+
+    @contextmanager
+    def _guard(self, indices: Sequence[int]) -> Iterator[None]:
+        """Books an error on the subjects that met it; the death of a process voids the replicate."""
+        try:
+            yield
+        except WorkerDied as error:
+            raise Lost(indices, str(error)) from error
+        except PipelineError as error:
+            for i in indices:
+                self.taken[i].error = str(error)
+
+    def _shuffled(self, values: Sequence[Any]) -> list[Any]:
+        return self.rng.sample(values, len(values))
+
+    def _spawn(self, workers: Workers) -> None:
+        groups: dict[str, list[int]] = {}
+        for i, subject in self.subjects.items():
+            groups.setdefault(self._group(subject), []).append(i)
+        for group in self._shuffled(sorted(groups)):
+            members = [self.subjects[i] for i in groups[group]]
+            preload = tuple(dict.fromkeys(module for subject in members for module in subject.preload))
+            with self._guard(groups[group]):
+                worker = workers.spawn(members[0].family, preload, self.conditions.isolate)
+                self._hosts[group] = worker
+                worker.load_inputs(self.conditions.inputs)
+
+    def _open(self) -> None:
+        sessions: dict[str, list[int]] = {}
+        for i in self._alive():
+            sessions.setdefault(self.subjects[i].session, []).append(i)
+        for session in self._shuffled(sorted(sessions)):
+            indices = sessions[session]
+            subject = self.subjects[indices[0]]
+            with self._guard(indices):
+                facts = self._worker(indices[0]).open(
+                    session, subject.cell.backend, subject.artifact, subject.cell.device, self.conditions.threads
+                )
+                for i in indices:
+                    self.taken[i].open_ns.append(int(facts.open_ns))
+                    self.taken[i].precision, self.taken[i].settings = facts.precision, facts.settings
+
+    def _warm_up(self) -> None:
+        """The smallest batch of a session first, so that its first run is the session's very first; then at random."""
+        alive = self._alive()
+        smallest: dict[str, int] = {}
+        for i in sorted(alive, key=lambda i: self.subjects[i].batch):
+            smallest.setdefault(self.subjects[i].session, i)
+        firsts = set(smallest.values())
+        for i in self._shuffled(sorted(firsts)) + self._shuffled([i for i in alive if i not in firsts]):
+            subject, taken = self.subjects[i], self.taken[i]
+            with self._guard([i]):
+                warm = self._worker(i).warm_up(subject.session, subject.batch, subject.boundary, WARM_UP_LIMIT_S)
+                self._run_ns[i] = float(warm.median_ns)
+                taken.first_run_ns.append(int(warm.first_run_ns))
+                taken.warm_up_runs.append(warm.runs)
+                taken.unsettled += not warm.settled
+
+    def _measure(self, budget_ns: float) -> None:
+        alive = self._alive()
+        run_ns = [self._run_ns[i] for i in alive]
+        share = allot(run_ns, budget_ns, self.conditions.least, self.conditions.most)
+        self.over_ns = share.over_ns
+        offsets = dict.fromkeys(alive, self.number * self.conditions.most)
+        for visit in plan_rounds(share.runs, run_ns, self.rng):
+            i = alive[visit.cell]
+            subject, taken = self.subjects[i], self.taken[i]
+            if taken.error:
+                continue
+            wanted = visit.discarded + visit.runs
+            with self._guard([i]):
+                latencies = self._worker(i).measure(
+                    subject.session, subject.batch, subject.boundary, wanted, offsets[i]
+                )[visit.discarded :]
+                offsets[i] += wanted
+                taken.latencies_ns += latencies
+                taken.replicates += [self.number] * len(latencies)
+                taken.rounds += [visit.round] * len(latencies)
+
+
+def median(values: Sequence[int]) -> float:
+    """Median, 0 for none: a subject that failed has no cold start."""
+    return float(statistics.median(values)) if values else 0.0

@@ -1,0 +1,108 @@
+"""A bundle, cells and workers without files, processes or waiting."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from export.bundle.errors import BackendFailed, WorkerDied
+from export.bundle.types import Artifact, TensorSpec
+
+BATCH_AXIS = ("batch", 2)
+SPECS = {
+    "inputs": (TensorSpec(name="x", dtype="float32", shape=BATCH_AXIS),),
+    "outputs": (TensorSpec(name="y", dtype="float32", shape=BATCH_AXIS),),
+}
+
+
+def artifact(format: str, precision: str = "float32") -> Artifact:
+    return Artifact(
+        format=format,
+        precision=precision,
+        path=f"model.{format}.{precision}",
+        sha256=f"{format}-{precision}",
+        content=f"{format}-{precision}",
+        bytes=1000,
+        parent=None,
+        producers={},
+        build_seconds=0.0,
+        **SPECS,
+    )
+
+
+@dataclass(frozen=True)
+class FakeCell:
+    artifact: Artifact
+    backend: str
+    device: str = "cpu"
+
+
+@dataclass
+class FakeBundle:
+    records: dict = field(default_factory=dict)
+
+    def read(self, kind):
+        return self.records.get(kind, [])
+
+    def append(self, kind, record):
+        self.records.setdefault(kind, []).append(record)
+
+    def resolve(self, artifact):
+        return artifact
+
+
+@dataclass
+class FakeWorker:
+    """Latencies by (backend, batch); `breaks` and `dies` name what fails and in which call."""
+
+    pool: "FakeWorkers"
+    family: str
+    backends: dict = field(default_factory=dict)
+    stopped: bool = False
+
+    def load_inputs(self, path: Path) -> None:
+        with np.load(path) as file:
+            assert file["x"].dtype == np.float32
+
+    def _meet(self, what, key, batch=None):
+        where = (what, self.backends.get(key, key), batch)
+        self.pool.calls.append((where, id(self)))
+        if where in self.pool.dies:
+            raise WorkerDied(f"{where[1]}: its process ended: killed by SIGSEGV")
+        if where in self.pool.breaks:
+            raise BackendFailed(f"{where[1]}: no")
+
+    def open(self, key, backend, artifact, device, threads):
+        self.backends[key] = backend
+        self._meet("open", key)
+        return SimpleNamespace(open_ns=1000 + self.pool.spawned, precision="float32", settings={"threads": threads})
+
+    def warm_up(self, key, batch, boundary, limit_s):
+        self._meet("warm_up", key, batch)
+        run_ns = self.pool.run_ns(self.backends[key], batch)
+        return SimpleNamespace(runs=4, settled=batch < 64, median_ns=run_ns, first_run_ns=10 * run_ns)
+
+    def measure(self, key, batch, boundary, runs, offset):
+        self._meet("measure", key, batch)
+        self.pool.offsets.setdefault((key, batch), []).append((offset, runs))
+        return [self.pool.run_ns(self.backends[key], batch)] * runs
+
+    def stop(self):
+        self.stopped = True
+
+
+class FakeWorkers:
+    def __init__(self, breaks=(), dies=(), base_ns=1_000_000):
+        self.breaks, self.dies, self.base_ns = set(breaks), set(dies), base_ns
+        self.calls, self.offsets, self.made = [], {}, []
+        self.spawned = 0
+
+    def run_ns(self, backend, batch):
+        return self.base_ns * batch * (2 if backend == "eager" else 1)
+
+    def spawn(self, family, preload, fresh=False):
+        self.spawned += 1
+        worker = FakeWorker(self, family)
+        self.made.append((worker, family, fresh))
+        return worker

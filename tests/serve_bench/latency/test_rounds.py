@@ -1,0 +1,213 @@
+"""The interleaved run over fakes: which processes are made, what is recorded, what a failure costs."""
+
+from collections import Counter
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from latency_fakes import FakeBundle, FakeCell, FakeWorkers, artifact
+
+from export.bundle.errors import UsageError
+from export.bundle.types import Measurement, from_json
+from export.progress import Silent
+from serve_bench.latency import rounds
+
+FAMILIES = {"eager": "torch", "torchscript": "torch", "onnxruntime-cpu": "onnxruntime-cpu"}
+CELLS = (
+    FakeCell(artifact("exported_program"), "eager"),
+    FakeCell(artifact("torchscript"), "torchscript"),
+    FakeCell(artifact("onnx"), "onnxruntime-cpu"),
+    FakeCell(artifact("onnx", "float16"), "onnxruntime-cpu"),
+)
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.said = []
+
+    def note(self, text):
+        self.said.append(text)
+
+
+@pytest.fixture(autouse=True)
+def _seams(monkeypatch):
+    def entry(package, kind, name):
+        return SimpleNamespace(family=FAMILIES[name], preload=(name,), boundaries=lambda device: ("host", "device"))
+
+    monkeypatch.setattr(rounds, "entry", entry)
+    monkeypatch.setattr(rounds, "real_samples", lambda bundle: {"x": np.ones((100, 2), np.float32)})
+
+
+def measure(workers, bundle=None, cells=CELLS, progress=None, **changes):
+    settings = {"batches": (1, 8), "budget_s": 15.0, "replicates": 10, "environment_id": "here", "seed": 3}
+    return rounds.measure_bundle(
+        bundle or FakeBundle(), workers, cells, progress=progress or Silent(), **(settings | changes)
+    )
+
+
+def test_every_subject_is_recorded_in_one_run():
+    bundle = FakeBundle()
+    records = measure(FakeWorkers(), bundle)
+    assert [from_json(Measurement, r) for r in bundle.read("measurement")] == records
+    assert len({r.run for r in records}) == 1
+    assert Counter((r.artifact, r.backend, r.batch) for r in records) == Counter(
+        (c.artifact.name, c.backend, b) for c in CELLS for b in (1, 8)
+    )
+    assert {r.facts["cells"] for r in records} == {8}
+    assert not any(r.error for r in records)
+
+
+def test_every_replicate_and_round_is_in_the_record():
+    for record in measure(FakeWorkers()):
+        assert set(record.replicates) == set(range(10))
+        assert set(record.rounds) == set(range(rounds.ROUNDS))
+        assert len(record.latencies_ns) == len(record.replicates) == len(record.rounds)
+
+
+def test_torch_backends_share_a_process_and_every_replicate_makes_new_ones():
+    workers = FakeWorkers()
+    measure(workers)
+    assert Counter(family for _, family, _ in workers.made) == {"torch": 10, "onnxruntime-cpu": 10}
+    assert all(worker.stopped for worker, _, _ in workers.made)
+    assert not any(fresh for _, _, fresh in workers.made)
+
+
+def test_isolated_sessions_have_a_fresh_process_each():
+    workers = FakeWorkers()
+    measure(workers, isolate=True, replicates=2)
+    assert len(workers.made) == 2 * len(CELLS)
+    assert all(fresh for _, _, fresh in workers.made)
+
+
+def test_the_order_is_random_and_the_seed_repeats_it():
+    def opened(seed):
+        workers = FakeWorkers()
+        measure(workers, seed=seed)
+        return [where[1] for where, _ in workers.calls if where[0] == "open"]
+
+    assert opened(1) == opened(1) != opened(2)
+
+
+def test_the_smallest_batch_of_a_session_runs_first():
+    workers = FakeWorkers()
+    measure(workers, cells=CELLS[:1], batches=(64, 1, 8))
+    warm = [where[2] for where, _ in workers.calls if where[0] == "warm_up"]
+    assert warm[::3] == [1] * 10
+
+
+def test_samples_go_on_where_the_visit_before_ended():
+    workers = FakeWorkers()
+    measure(workers, cells=CELLS[:1], batches=(1,), replicates=2)
+    visits = workers.offsets["exported_program on eager (cpu)", 1]
+    first = visits[: rounds.ROUNDS]
+    assert all(a[0] + a[1] == b[0] for a, b in pairwise(first))
+
+
+def test_cold_start_is_the_median_over_replicates():
+    record = measure(FakeWorkers(), cells=CELLS[:1], batches=(1,), replicates=3)[0]
+    # the fake opens in 1001, 1002 and 1003 ns and its first run takes ten times 2 ms
+    assert record.cold == {"open_ns": 1002.0, "first_run_ns": 20_000_000.0}
+
+
+def test_settings_and_warm_up_are_stated():
+    record = measure(FakeWorkers(), cells=CELLS[:1], batches=(128,), replicates=2, threads=2)[0]
+    assert record.settings == {"threads": 2}
+    assert record.facts["unsettled_replicates"] == 2
+    assert record.facts["warm_up_runs"] == 4
+    assert record.facts["samples"] == 100
+    assert record.facts["samples_cycled"]
+    assert record.facts["seed"] == 3
+
+
+def test_a_subject_that_fails_is_a_row_and_the_rest_stands():
+    records = measure(FakeWorkers(breaks=[("measure", "torchscript", 8)]))
+    failed = [r for r in records if r.error]
+    assert [(r.backend, r.batch) for r in failed] == [("torchscript", 8)]
+    assert failed[0].error == "torchscript: no"
+    assert failed[0].latencies_ns == ()
+    assert all(set(r.replicates) == set(range(10)) for r in records if not r.error)
+
+
+def test_a_session_that_does_not_open_fails_at_every_batch():
+    records = measure(FakeWorkers(breaks=[("open", "torchscript", None)]))
+    assert {(r.backend, r.batch) for r in records if r.error} == {("torchscript", 1), ("torchscript", 8)}
+
+
+def test_a_dead_process_voids_its_replicate_and_costs_only_the_culprit():
+    records = measure(FakeWorkers(dies=[("measure", "torchscript", 8)]))
+    failed = [r for r in records if r.error]
+    assert [(r.backend, r.batch) for r in failed] == [("torchscript", 8)]
+    assert "SIGSEGV" in failed[0].error
+    others = [r for r in records if not r.error]
+    assert all(set(r.replicates) == set(range(10)) for r in others)
+    assert {r.facts["void_replicates"] for r in records} == {1}
+
+
+def test_everything_failing_still_ends_with_rows():
+    records = measure(FakeWorkers(dies=[("open", name, None) for name in FAMILIES]))
+    assert all(r.error for r in records)
+
+
+def test_nothing_is_written_when_a_run_is_interrupted():
+    class Interrupted(FakeWorkers):
+        def spawn(self, family, preload, fresh=False):
+            if self.spawned == 10:
+                raise KeyboardInterrupt
+            return super().spawn(family, preload, fresh)
+
+    bundle, workers = FakeBundle(), Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        measure(workers, bundle)
+    assert bundle.read("measurement") == []
+    assert all(worker.stopped for worker, _, _ in workers.made)
+
+
+def test_a_cell_whose_latest_verification_failed_is_not_measured():
+    def verdict(passed):
+        return {
+            "artifact_sha256": CELLS[1].artifact.sha256,
+            "backend": "torchscript",
+            "device": "cpu",
+            "passed": passed,
+        }
+
+    failed = FakeBundle({"verification": [verdict(True), verdict(False)]})
+    workers = FakeWorkers()
+    records = measure(workers, failed)
+    assert {r.error for r in records if r.backend == "torchscript"} == {"not measured: its verification failed"}
+    assert not any(where[1] == "torchscript" for where, _ in workers.calls)
+    mended = FakeBundle({"verification": [verdict(False), verdict(True)]})
+    assert not any(r.error for r in measure(FakeWorkers(), mended))
+
+
+def test_a_budget_too_small_for_two_runs_a_replicate_is_exceeded_and_said(monkeypatch):
+    clock = iter(range(100_000))
+    monkeypatch.setattr("serve_bench.latency.replicate.time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    notes = Notes()
+    records = measure(FakeWorkers(base_ns=10**9), cells=CELLS[:1], batches=(1,), budget_s=5.0, progress=notes)
+    # the fake clock gives one second to each part of each of ten replicates
+    assert len(records[0].latencies_ns) == 20
+    assert notes.said == ["measuring took 5.0 s more than its budget: 2 timed runs a replicate do not fit 5 s"]
+    assert records[0].facts["spent_s"] == 10
+    assert records[0].facts["over_budget_s"] == 5
+
+
+def test_cuda_cells_are_timed_at_every_boundary():
+    records = measure(FakeWorkers(), cells=[FakeCell(artifact("onnx"), "onnxruntime-cpu", "cuda")], batches=(1,))
+    assert [r.boundary for r in records] == ["host", "device"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"batches": ()}, "batch sizes must be whole numbers"),
+        ({"batches": (0,)}, "batch sizes must be whole numbers"),
+        ({"budget_s": 0}, "a measuring budget of 0 s measures nothing"),
+        ({"replicates": 1}, "an interval needs at least 2 replicates"),
+        ({"threads": 0}, "at least one thread is needed"),
+    ],
+)
+def test_settings_that_cannot_be_measured(change, said):
+    with pytest.raises(UsageError, match=said):
+        measure(FakeWorkers(), **change)
