@@ -1,0 +1,121 @@
+"""model.pt2: the one graph that ONNX, eager and truth are made from, checked against the module in float64."""
+
+from __future__ import annotations
+
+import copy
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+from export.bundle.errors import ExportError
+from export.bundle.types import Artifact, Json, Precision
+from export.formats._base import Source
+from export.formats._write import exporting, parent_content, record
+from export.program import (
+    content_of_program,
+    dynamic_axes,
+    dynamic_shapes,
+    leaves,
+    load_program,
+    module_in,
+    resized,
+    strip_sources,
+    tensors,
+)
+
+LARGEST_DIFFERENCE = 1e-12
+
+
+class ExportedProgram:
+    name = "exported_program"
+    needs: str | None = "weights"
+    precision: Precision = "float32"
+    filename = "model.pt2"
+    version = 1
+
+    def missing(self) -> str | None:
+        return None
+
+    def write(self, source: Source, destination: Path) -> Artifact:
+        started = time.perf_counter()
+        parent = parent_content(source, "weights")
+        with exporting(self.name):
+            import torch
+
+            program = load_program(source.program) if source.program else _exported(source)
+            strip_sources(program)
+            program._example_inputs = None  # a pickle, and samples that need not travel
+            if source.program:
+                flatten_signature(program)
+            stream = io.BytesIO()
+            torch.export.save(program, stream)
+            destination.write_bytes(stream.getvalue())
+            written = load_program(destination)
+            facts = {"check": check(source, destination), "nodes": len(list(written.graph.nodes))}
+            return record(
+                source,
+                destination,
+                form=self.name,
+                path=self.filename,
+                started=started,
+                parent=parent,
+                libraries=("torch",),
+                content=content_of_program(written),
+                facts=facts,
+            )
+
+
+def _exported(source: Source) -> Any:
+    import torch
+
+    specs = source.trained.spec.inputs
+    return torch.export.export(
+        source.trained.module, tensors(source.example, specs), dynamic_shapes=dynamic_shapes(specs), strict=False
+    )
+
+
+def flatten_signature(program: Any) -> None:
+    """Makes the program take its tensors one by one and give them as one flat tuple; the graph itself is so already."""
+    from torch.utils import _pytree
+
+    signature = program.module_call_graph[0].signature
+    inputs = len(program.graph_signature.user_inputs)
+    outputs = len(program.graph_signature.user_outputs)
+    signature.in_spec = _pytree.tree_structure((tuple(range(inputs)), {}))
+    signature.out_spec = _pytree.tree_structure(0 if outputs == 1 else tuple(range(outputs)))
+
+
+def check(source: Source, path: Path) -> dict[str, Json]:
+    """Compares the file with the module it was made from, both in float64, for each size of each dynamic axis tried.
+
+    Raises ExportError where they differ by more than float64 itself explains; `equal` says whether all bits agree.
+    """
+    import torch
+
+    specs = source.trained.spec.inputs
+    graph = module_in(path, "float64")
+    module = module_in(source.program, "float64") if source.program else copy.deepcopy(source.trained.module).double()
+    tries = [dict(source.example)]
+    tries += [resized(source.example, specs, axis, size) for axis in dynamic_axes(specs) for size in (1, 7)]
+    worst, equal = 0.0, True
+    for arrays in tries:
+        values = [t.double() if t.is_floating_point() else t for t in tensors(arrays, specs)]
+        with torch.inference_mode():
+            ours, theirs = leaves(graph(*values)), leaves(module(*values))
+        for name, a, b in zip((o.name for o in source.trained.spec.outputs), ours, theirs, strict=True):
+            equal = equal and torch.equal(a, b)
+            if a.shape != b.shape:
+                raise ExportError(
+                    f"model.pt2: output {name!r} has shape {tuple(a.shape)}, the module's {tuple(b.shape)}"
+                )
+            if a.numel():
+                worst = max(worst, float((a - b).abs().max() / b.abs().max().clamp_min(1e-300)))
+    if not worst <= LARGEST_DIFFERENCE:
+        raise ExportError(
+            f"model.pt2: differs from the module by {worst:.1e} in float64; the module depends on its example"
+        )
+    return {"dtype": "float64", "shapes": len(tries), "equal": equal, "largest_relative_difference": worst}
+
+
+ENTRIES = (ExportedProgram(),)

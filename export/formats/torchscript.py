@@ -1,0 +1,110 @@
+"""Frozen TorchScript, traced from the module and run at other sizes than the example's before it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from export.bundle.errors import ExportError
+from export.bundle.types import Artifact, Json, Precision
+from export.formats._base import Source
+from export.formats._write import exporting, parent_content, record
+from export.program import dynamic_axes, leaves, resized, tensors
+
+LARGEST_DIFFERENCE = 1e-3
+"""A trace that misses a dynamic size is wrong by far more; the verdict on float32 is given later, from float64."""
+OWN_RECORDS = re.compile(r"^(version|byteorder|\.data/.*|.*\.debug_pkl)$")
+MANGLED = re.compile(rb"___torch_mangle_\d+")
+
+
+class TorchScript:
+    name = "torchscript"
+    needs: str | None = "weights"
+    precision: Precision = "float32"
+    filename = "model.torchscript.pt"
+    version = 1
+
+    def missing(self) -> str | None:
+        return None
+
+    def write(self, source: Source, destination: Path) -> Artifact:
+        started = time.perf_counter()
+        parent = parent_content(source, "weights")
+        with exporting(self.name):
+            import torch
+
+            example = tensors(source.example, source.trained.spec.inputs)
+            with torch.no_grad():
+                traced = torch.jit.trace(source.trained.module, example, check_trace=False)
+                frozen = torch.jit.freeze(traced.eval())
+            stream = io.BytesIO()
+            torch.jit.save(frozen, stream)
+            data = without_sources(stream.getvalue())
+            destination.write_bytes(data)
+            return record(
+                source,
+                destination,
+                form=self.name,
+                path=self.filename,
+                started=started,
+                parent=parent,
+                libraries=("torch",),
+                content=content_of_archive(data),
+                facts={"frozen": True, "made_by": "trace", "check": check(source, data)},
+            )
+
+
+def without_sources(data: bytes) -> bytes:
+    """The same archive without `.debug_pkl`, the tables of source lines and their paths; tensors stay aligned."""
+    import torch
+
+    reader, stream = torch._C.PyTorchFileReader(io.BytesIO(data)), io.BytesIO()
+    writer = torch._C.PyTorchFileWriter(stream)
+    for name in reader.get_all_records():
+        if not OWN_RECORDS.match(name):
+            content = reader.get_record(name)
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
+    return stream.getvalue()
+
+
+def content_of_archive(data: bytes) -> str:
+    """Digest of code and constants; the running number that torch gives a class in one process is left out."""
+    digest = hashlib.sha256()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for name in sorted(archive.namelist(), key=lambda n: MANGLED.sub(b"", n.encode())):
+            if "/.data/" in name:
+                continue
+            for part in (name.encode(), archive.read(name)):
+                plain = MANGLED.sub(b"", part)
+                digest.update(len(plain).to_bytes(8, "little") + plain)
+    return digest.hexdigest()
+
+
+def check(source: Source, data: bytes) -> dict[str, Json]:
+    """Runs the file at other sizes than the example's; raises ExportError where the trace has frozen a size in."""
+    import torch
+
+    specs, module = source.trained.spec.inputs, source.trained.module
+    script: Any = torch.jit.load(io.BytesIO(data), map_location="cpu")
+    sizes = [(axis, size) for axis in dynamic_axes(specs) for size in (1, 2, 7)]
+    worst = 0.0
+    for axis, size in sizes or [("", 0)]:
+        values = tensors(resized(source.example, specs, axis, size), specs)
+        with torch.inference_mode():
+            ours, theirs = leaves(script(*values)), leaves(module(*values))
+        for a, b in zip(ours, theirs, strict=True):
+            if a.shape != b.shape:
+                raise ExportError(f"torchscript: gives shape {tuple(a.shape)} for {axis} {size}, not {tuple(b.shape)}")
+            worst = max(worst, float((a - b).abs().max() / b.abs().max().clamp_min(1e-30)) if a.numel() else 0.0)
+    if not worst <= LARGEST_DIFFERENCE:
+        raise ExportError(f"torchscript: the trace differs from the module by {worst:.1e}; it depends on its example")
+    return {"sizes": [f"{axis} {size}" for axis, size in sizes], "largest_relative_difference": worst}
+
+
+ENTRIES = (TorchScript(),)

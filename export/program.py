@@ -1,0 +1,190 @@
+"""Reading `model.pt2`, the one graph that everything else is made from. Opening one runs what is in it: only trusted ones.
+
+An `ExportedProgram` file holds a graph as JSON whose symbolic sizes are evaluated as Python, and may hold pickles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.bundle.errors import ExportError
+from export.bundle.files import canonical_json, digest_of
+from export.bundle.types import TensorSpec
+
+SOURCE_METADATA = ("stack_trace", "source_fn_stack", "from_node", "original_aten")
+
+
+def load_program(path: Path) -> Any:
+    """The ExportedProgram in `path`, always a fresh copy: `.double()` and `.half()` change one in place."""
+    import torch
+
+    try:
+        return torch.export.load(io.BytesIO(path.read_bytes()))
+    except FileNotFoundError as error:
+        raise ExportError(f"{path}: no such file; name a program that torch.export.save wrote") from error
+    except Exception as error:
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise ExportError(f"{path}: is not a program that torch.export.save wrote ({words[0]})") from error
+
+
+def module_of(program: Any) -> Any:
+    """The program as a torch module, in the arithmetic of its file, without run-time guards."""
+    if "check_guards" in inspect.signature(program.module).parameters:
+        return program.module(check_guards=False)
+    return program.module()
+
+
+def module_in(path: Path, dtype: str) -> Any:
+    """The program in `path` as a fresh torch module that computes in `dtype` ("float64", "float16", "bfloat16").
+
+    Weights, constants and the float32 that the graph itself names (the initial state of an LSTM is made inside it) are
+    all of `dtype`; the module takes and gives floating-point tensors of `dtype`, in the order of its inputs.
+    """
+    import torch
+
+    target = getattr(torch, dtype)
+    module = module_of(load_program(path)).to(target)
+    for graph_module in [m for m in module.modules() if isinstance(m, torch.fx.GraphModule)]:
+        for node in graph_module.graph.nodes:
+            node.args = _retyped(node.args, torch.float32, target)
+            node.kwargs = _retyped(node.kwargs, torch.float32, target)
+            if node.op == "get_attr":
+                _retype_constant(graph_module, str(node.target), target)
+        graph_module.recompile()
+    return module
+
+
+def _retyped(value: Any, old: Any, new: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return type(value)(_retyped(v, old, new) for v in value)
+    if isinstance(value, Mapping):
+        return {k: _retyped(v, old, new) for k, v in value.items()}
+    return new if value is old else value
+
+
+def _retype_constant(graph_module: Any, name: str, dtype: Any) -> None:
+    import torch
+
+    owner_name, _, attribute = name.rpartition(".")
+    owner = graph_module.get_submodule(owner_name)
+    value = getattr(owner, attribute, None)
+    if isinstance(value, torch.Tensor) and value.dtype == torch.float32:
+        setattr(owner, attribute, value.to(dtype))
+
+
+def cast_at_ends(module: Any, dtype: str) -> None:
+    """Lets a module of `module_in(path, dtype)` take and give float32: a cast after each input, one before each output.
+
+    The casts are nodes of its graph, so that the names of weights stay.
+    """
+    import torch
+
+    cast, inner, graph = torch.ops.aten.to.dtype, getattr(torch, dtype), module.graph
+    for node in [n for n in graph.nodes if n.op == "placeholder"]:
+        if node.meta["val"].dtype == torch.float32:
+            users = list(node.users)
+            with graph.inserting_after(node):
+                narrow = graph.call_function(cast, (node, inner))
+            for user in users:
+                user.replace_input_with(node, narrow)
+    output = next(n for n in graph.nodes if n.op == "output")
+    with graph.inserting_before(output):
+        output.args = torch.fx.map_arg(
+            output.args, lambda n: graph.call_function(cast, (n, torch.float32)) if _is_float(n) else n
+        )
+    module.recompile()
+
+
+def _is_float(node: Any) -> bool:
+    value = node.meta.get("val")
+    return hasattr(value, "dtype") and bool(value.dtype.is_floating_point)
+
+
+def leaves(outputs: Any) -> tuple[Any, ...]:
+    """The tensors of a module's answer in the order of its output specs, however they are nested."""
+    import torch
+    from torch.utils import _pytree
+
+    return tuple(leaf for leaf in _pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor))
+
+
+def with_forward(module: Any, around: Callable[..., Any]) -> Any:
+    """`module` itself, whose call is now `around(its own forward, *inputs)`; the names of its weights stay."""
+    own = type(module)
+
+    def forward(self: Any, *inputs: Any) -> Any:
+        return around(lambda *values: own.forward(self, *values), *inputs)
+
+    forward.__signature__ = inspect.signature(own.forward)  # type: ignore[attr-defined]
+    module.__class__ = type(own.__name__, (own,), {"forward": forward, "__module__": own.__module__})
+    return module
+
+
+def tensors(arrays: Mapping[str, Any], specs: Sequence[TensorSpec]) -> tuple[Any, ...]:
+    """Arrays by name as torch tensors in the order of `specs`; they own their memory."""
+    import torch
+
+    return tuple(torch.from_numpy(np.array(arrays[spec.name], copy=True)) for spec in specs)
+
+
+def resized(arrays: Mapping[str, Any], specs: Sequence[TensorSpec], axis: str, size: int) -> dict[str, Any]:
+    """The same arrays with every dynamic axis named `axis` repeated or cut to `size`."""
+    sized = dict(arrays)
+    for spec in specs:
+        for position, name in enumerate(spec.shape):
+            if name == axis:
+                index = np.arange(size) % sized[spec.name].shape[position]
+                sized[spec.name] = np.take(sized[spec.name], index, axis=position)
+    return sized
+
+
+def dynamic_axes(specs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """Names of the dynamic axes, in the order in which they first stand."""
+    return tuple(dict.fromkeys(name for spec in specs for name in spec.shape if isinstance(name, str)))
+
+
+def dynamic_shapes(specs: Sequence[TensorSpec]) -> tuple[dict[int, Any], ...]:
+    """For torch.export: one `Dim` for each name, down to size 1 (`Dim.AUTO` would stop at 2)."""
+    import torch
+
+    dims = {name: torch.export.Dim(name, min=1) for name in dynamic_axes(specs)}
+    return tuple({i: dims[n] for i, n in enumerate(spec.shape) if isinstance(n, str)} for spec in specs)
+
+
+def strip_sources(program: Any) -> None:
+    """Takes source paths and stack traces out of every node; which module a node came from stays."""
+    import torch
+
+    for module in [m for m in program.graph_module.modules() if isinstance(m, torch.fx.GraphModule)]:
+        for node in module.graph.nodes:
+            for key in SOURCE_METADATA:
+                node.meta.pop(key, None)
+
+
+def content_of_program(program: Any) -> str:
+    """Digest of what the program computes: code, signature, ranges of its sizes, and every weight's bytes."""
+    import torch
+
+    stored = {**program.state_dict, **program.constants}
+    weights = {
+        name: [str(value.dtype), list(value.shape), hashlib.sha256(_raw(value)).hexdigest()]
+        for name, value in sorted(stored.items())
+        if isinstance(value, torch.Tensor)
+    }
+    code = [m.code for m in program.graph_module.modules() if isinstance(m, torch.fx.GraphModule)]
+    ranges = sorted(f"{r.lower}..{r.upper}" for r in program.range_constraints.values())
+    return digest_of([code, str(program.graph_signature), ranges, canonical_json(weights).decode()])
+
+
+def _raw(tensor: Any) -> bytes:
+    import torch
+
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return bytes(flat.view(torch.uint8).numpy().tobytes()) if flat.numel() else b""
