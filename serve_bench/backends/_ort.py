@@ -1,0 +1,306 @@
+"""ONNX Runtime sessions: options, buffers that are owned here, and where each node runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.errors import BackendFailed, BackendUnavailable
+from export.bundle.types import Artifact, Precision
+from serve_bench.backends._base import Arrays
+from serve_bench.backends._helpers import first_line
+
+BOOKKEEPING = frozenset(
+    ("Shape", "Size", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Constant", "ConstantOfShape")
+    + ("Range", "Reshape", "Equal", "Where", "Expand", "Identity")
+)
+"""Operators that move shapes and indices about; any other has to be of an integer type to count as bookkeeping."""
+
+
+def session_options(threads: int, config: Mapping[str, str] | None = None) -> Any:
+    """All graph optimisations, `threads` threads that stop spinning when a run ends, placement recorded."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    entries = {"session.force_spinning_stop": "1", "session.record_ep_graph_assignment_info": "1", **(config or {})}
+    for key, value in entries.items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def option_facts(threads: int) -> dict[str, Any]:
+    import onnxruntime
+
+    return {
+        "onnxruntime": onnxruntime.__version__,
+        "graph_optimization": "all",
+        "execution_mode": "sequential",
+        "intra_op_threads": threads,
+        "inter_op_threads": 1,
+        "spinning": "none: no pool" if threads == 1 else "inside a run only (session.force_spinning_stop)",
+        "io_binding": "preallocated buffers",
+    }
+
+
+def create(name: str, path: str, options: Any, providers: Sequence[Any]) -> Any:
+    """The session; raises BackendFailed with the library's own words."""
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=list(providers))
+    except Exception as error:
+        raise BackendFailed(f"{name}: {path} cannot be opened: {first_line(error)}") from error
+
+
+def check_provider(name: str, session: Any, provider: str, path: str) -> dict[str, Any]:
+    """Providers and nodes per provider of an open session.
+
+    Raises BackendUnavailable where the session runs without `provider` (ONNX Runtime falls back without raising), and
+    BackendFailed where a node that computes sits elsewhere: then the figure would be another provider's in part.
+    """
+    providers = list(session.get_providers())
+    if provider not in providers:
+        raise BackendUnavailable(
+            f"{name}: ONNX Runtime did not load {provider} and fell back to {', '.join(providers)}: "
+            "see its CUDA and cuDNN requirements, and run `pipeline doctor`"
+        )
+    nodes = placement(session)
+    if nodes is None:
+        if provider == "CPUExecutionProvider":
+            return {
+                "providers": providers,
+                "placement": "not recorded by this version; only the CPU provider is loaded",
+            }
+        raise BackendUnavailable(
+            f"{name}: this ONNX Runtime cannot say where nodes run: pip install 'onnxruntime-gpu>=1.31'"
+        )
+    counts = {p: len(found) for p, found in nodes.items()}
+    elsewhere = [node for p, found in nodes.items() if p != provider for node in found]
+    strangers = [(n, op) for n, op in elsewhere if op not in BOOKKEEPING]
+    if strangers:
+        integer = integer_nodes(path)
+        strangers = [(n, op) for n, op in strangers if n not in integer]
+    if strangers:
+        listed = ", ".join(f"{op} {n!r}" for n, op in strangers[:3])
+        raise BackendFailed(f"{name}: {len(strangers)} nodes do not run on {provider}: {listed}; no figure is given")
+    return {"providers": providers, "placement": counts, "elsewhere": sorted({op for _, op in elsewhere})}
+
+
+def placement(session: Any) -> dict[str, list[tuple[str, str]]] | None:
+    """Provider → (node, operator) pairs; None where this version does not record it."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return None
+    found: dict[str, list[tuple[str, str]]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        found.setdefault(part.ep_name, []).extend((n.name, n.op_type) for n in part.get_nodes())
+    return found
+
+
+def integer_nodes(path: str) -> set[str]:
+    """Names of the nodes all of whose outputs are integers or booleans, by ONNX's own type inference."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    kinds = {v.name: v.type.tensor_type.elem_type for v in (*graph.value_info, *graph.output)}
+    whole = {onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.BOOL}
+    return {n.name for n in graph.node if n.output and all(kinds.get(o) in whole for o in n.output)}
+
+
+def cpu_precision(artifact: Artifact, threads: int, directory: Path) -> tuple[Precision, str]:
+    """What the CPU provider computes in, read from the graph that is left after its own optimisation.
+
+    For most operators it has no float16 kernels: it then casts to float32, weights included, and computes in that.
+    """
+    if artifact.precision == "float32":
+        return "float32", "float32 graph; the CPU provider's default kernels keep a tensor's own type (MLAS float32)"
+    import onnx
+
+    path = directory / "optimised.onnx"
+    options = session_options(threads)
+    options.optimized_model_filepath = str(path)
+    create("onnxruntime-cpu", artifact.path, options, ["CPUExecutionProvider"])
+    graph = onnx.load(str(path)).graph
+    path.unlink()
+    weights = {w.name: onnx.TensorProto.DataType.Name(w.data_type).lower() for w in graph.initializer}
+    floats = {"float": "float32", "float16": "float16", "bfloat16": "bfloat16"}
+    found: dict[str, list[str]] = {}
+    for node in graph.node:
+        for kind in {floats[weights[i]] for i in node.input if weights.get(i) in floats}:
+            found.setdefault(kind, []).append(node.op_type)
+    if not found:
+        return artifact.precision, f"the graph is typed {artifact.precision}; it has no weights to read more from"
+    said = "; ".join(f"{k}: {', '.join(sorted(set(ops)))}" for k, ops in sorted(found.items()))
+    narrow = next((p for p in ("bfloat16", "float16") if p in found), "float32")
+    how = f"operators by the type of their weights in the optimised graph: {said}"
+    if narrow == "float32":
+        how += f" (the CPU provider casts: arithmetic in float32, on weights rounded to {artifact.precision})"
+    return narrow, how  # type: ignore[return-value]
+
+
+class OrtSession:
+    """I/O binding over buffers that are made once for a shape; what differs by device is in the subclasses' buffers."""
+
+    def __init__(self, name: str, session: Any, artifact: Artifact) -> None:
+        self.settings: dict[str, Any] = {}
+        self._name, self._session, self._artifact = name, session, artifact
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._binding: Any = None
+        self._precision: tuple[Precision, str] | None = None
+
+    @property
+    def precision(self) -> tuple[Precision, str]:
+        if self._precision is None:
+            self._precision = self._find_precision()
+        return self._precision
+
+    def _find_precision(self) -> tuple[Precision, str]:
+        raise NotImplementedError
+
+    def bind(self, inputs: Arrays) -> None:
+        raise NotImplementedError
+
+    def _shapes_changed(self, inputs: Arrays) -> bool:
+        shapes = self._shapes
+        return any(shapes.get(s.name) != inputs[s.name].shape for s in self._artifact.inputs)
+
+    def _checked(self, inputs: Arrays) -> dict[str, tuple[int, ...]]:
+        for spec in self._artifact.inputs:
+            if spec.name not in inputs:
+                raise BackendFailed(f"{self._name}: input {spec.name!r} was not given")
+        return {s.name: inputs[s.name].shape for s in self._artifact.inputs}
+
+    def _first_outputs(self, feeds: Arrays) -> list[npt.NDArray[np.generic]]:
+        """One plain run: it says what shapes the outputs have for these inputs."""
+        try:
+            return list(self._session.run([s.name for s in self._artifact.outputs], dict(feeds)))
+        except Exception as error:
+            raise BackendFailed(f"{self._name}: {first_line(error)}") from error
+
+    def run(self) -> None:
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except Exception as error:
+            raise BackendFailed(f"{self._name}: {first_line(error)}") from error
+
+    def sync(self) -> None:
+        return None
+
+    def elapsed_ns(self) -> int:
+        raise BackendFailed(f"{self._name}: there are no device events; measure boundary host")
+
+    def close(self) -> None:
+        self._binding = None
+        self._session = None
+        self._shapes = {}
+
+
+class CpuSession(OrtSession):
+    """Inputs and outputs are numpy arrays that ONNX Runtime reads and writes in place."""
+
+    def __init__(self, name: str, session: Any, artifact: Artifact, threads: int) -> None:
+        super().__init__(name, session, artifact)
+        self._threads = threads
+        self._inputs: list[tuple[str, npt.NDArray[np.generic]]] = []
+        self._outputs: dict[str, npt.NDArray[np.generic]] = {}
+
+    def _find_precision(self) -> tuple[Precision, str]:
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as directory:
+            return cpu_precision(self._artifact, self._threads, Path(directory))
+
+    def bind(self, inputs: Arrays) -> None:
+        if not self._shapes or self._shapes_changed(inputs):
+            self._allocate(inputs)
+        for name, buffer in self._inputs:
+            np.copyto(buffer, inputs[name])
+
+    def _allocate(self, inputs: Arrays) -> None:
+        shapes = self._checked(inputs)
+        binding = self._session.io_binding()
+        kinds = {s.name: s.dtype for s in self._artifact.inputs}
+        buffers = {name: np.ascontiguousarray(inputs[name], dtype=kinds[name]).copy() for name in shapes}
+        for name, buffer in buffers.items():
+            binding.bind_input(name, "cpu", 0, buffer.dtype, buffer.shape, buffer.ctypes.data)
+        results = self._first_outputs(buffers)
+        names = [s.name for s in self._artifact.outputs]
+        self._outputs = {n: np.empty_like(r, order="C") for n, r in zip(names, results, strict=True)}
+        for name, buffer in self._outputs.items():
+            binding.bind_output(name, "cpu", 0, buffer.dtype, buffer.shape, buffer.ctypes.data)
+        self._inputs, self._binding, self._shapes = list(buffers.items()), binding, shapes
+
+    def outputs(self) -> Arrays:
+        return self._outputs
+
+
+class CudaSession(OrtSession):
+    """Inputs and outputs are OrtValues on the device; `run` returns when the device has ended (ORT synchronises)."""
+
+    def __init__(self, name: str, session: Any, artifact: Artifact, probe: Any) -> None:
+        super().__init__(name, session, artifact)
+        self._probe = probe
+        self._inputs: list[tuple[str, str, Any]] = []
+        self._outputs: dict[str, Any] = {}
+
+    def _find_precision(self) -> tuple[Precision, str]:
+        if self._artifact.precision != "float32":
+            return self._artifact.precision, f"the graph is typed {self._artifact.precision}"
+        found: tuple[Precision, str] = self._probe()
+        return found
+
+    def bind(self, inputs: Arrays) -> None:
+        if not self._shapes or self._shapes_changed(inputs):
+            self._allocate(inputs)
+        for name, kind, value in self._inputs:
+            value.update_inplace(np.ascontiguousarray(inputs[name], dtype=kind))
+
+    def _allocate(self, inputs: Arrays) -> None:
+        from onnxruntime import OrtValue
+
+        shapes = self._checked(inputs)
+        binding = self._session.io_binding()
+        self._inputs = []
+        for spec in self._artifact.inputs:
+            value = OrtValue.ortvalue_from_shape_and_type(shapes[spec.name], np.dtype(spec.dtype).type, "cuda", 0)
+            binding.bind_ortvalue_input(spec.name, value)
+            self._inputs.append((spec.name, spec.dtype, value))
+        feeds = {s.name: np.ascontiguousarray(inputs[s.name], dtype=s.dtype) for s in self._artifact.inputs}
+        results = self._first_outputs(feeds)
+        self._outputs = {}
+        for spec, result in zip(self._artifact.outputs, results, strict=True):
+            value = OrtValue.ortvalue_from_shape_and_type(result.shape, result.dtype.type, "cuda", 0)
+            binding.bind_ortvalue_output(spec.name, value)
+            self._outputs[spec.name] = value
+        self._binding, self._shapes = binding, shapes
+
+    def sync(self) -> None:
+        self._binding.synchronize_outputs()
+
+    def outputs(self) -> Arrays:
+        return {name: value.numpy() for name, value in self._outputs.items()}
+
+
+def probe_precision(providers: Sequence[Any], threads: int) -> tuple[Precision, str]:
+    """Multiplies 1 + 2⁻¹² by one through the same providers: TF32, bfloat16 and float16 round it to 1."""
+    import onnx
+
+    info = onnx.helper.make_tensor_value_info
+    shape, kind = [64, 64], onnx.TensorProto.FLOAT
+    one = onnx.numpy_helper.from_array(np.eye(64, dtype=np.float32), "one")
+    node = onnx.helper.make_node("MatMul", ["x", "one"], ["y"])
+    graph = onnx.helper.make_graph([node], "probe", [info("x", kind, shape)], [info("y", kind, shape)], [one])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    session = create("probe", model.SerializeToString(), session_options(threads), providers)
+    value = np.full(shape, 1 + 2**-12, dtype=np.float32)
+    exact = bool((session.run(None, {"x": value})[0] == value).all())
+    how = f"probe through the same provider: matmul {'kept' if exact else 'lost'} 1+2^-12"
+    return ("float32" if exact else "tf32"), how

@@ -1,0 +1,331 @@
+"""Processes that run what was exported.
+
+A *zygote* imports a set of modules once, opens nothing and then forks one child for each request: a child is a process
+made anew at the price of a fork. With `fresh` the child executes a new interpreter instead. Everything executable is
+opened in children only, so that a native crash ends a child and becomes `WorkerDied`, one row.
+
+    parent ── control socket ──► zygote ── fork ──► child
+       └────────────── one socket for each child ─────┘
+
+Children die with their parents: they end when their socket closes, and on Linux the kernel kills them with the zygote.
+They ignore Ctrl-C, which is the parent's to act on. Their stdout and stderr go to a file that errors quote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NoReturn, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from export.bundle.types import Artifact, Json, Precision
+    from serve_bench.backends._base import Arrays
+
+REAP_S = 5.0
+"""How long a child may take to end after its socket closed, before it is killed."""
+ZYGOTE_S = 1.0
+"""The same for a zygote, which may be in the middle of an import."""
+
+
+INTERPRETER = (sys.executable, "-P", "-m", "serve_bench.worker")
+"""`-P`: a file in the current folder named like a library must not be imported in its stead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedFacts:
+    """What a session says of itself once it is open."""
+
+    settings: dict[str, Json]
+    precision: Precision
+    """What its arithmetic runs in; weights stored narrower than that are named in the evidence."""
+    precision_evidence: str
+    open_ns: int
+    """From the call of `Backend.open` to its return, libraries that were not preloaded included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warm:
+    """How a warm-up went."""
+
+    runs: int
+    settled: bool
+    """Whether the running median settled before the time limit."""
+    median_ns: int
+    first_run_ns: int
+
+
+class Channel:
+    """JSON lines over a socket, with a time limit; `None` where the other end is gone."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._buffer = bytearray()
+
+    def send(self, message: Json, fds: Sequence[int] = ()) -> bool:
+        """False where nobody is left to read it."""
+        data = json.dumps(message).encode() + b"\n"
+        try:
+            if fds:
+                sent = socket.send_fds(self._socket, [data], list(fds))
+                data = data[sent:]
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+    def receive(self, limit_s: float | None = None) -> Json | None:
+        """The next message; raises TimeoutError after `limit_s` seconds."""
+        end = None if limit_s is None else time.monotonic() + limit_s
+        while b"\n" not in self._buffer:
+            self._socket.settimeout(None if end is None else max(end - time.monotonic(), 0.001))
+            try:
+                data = self._socket.recv(1 << 16)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                return None
+            self._buffer += data
+        line, _, rest = self._buffer.partition(b"\n")
+        self._buffer = bytearray(rest)
+        return json.loads(line)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Zygote:
+    """The parent's handle on a process that forks."""
+
+    def __init__(self, preload: tuple[str, ...], directory: Path, number: int) -> None:
+        ours, theirs = socket.socketpair()
+        self._log = directory / f"zygote-{number}.log"
+        command = [*INTERPRETER, str(theirs.fileno()), str(directory), *preload]
+        with theirs, self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                env=child_environment(),
+            )
+        self._channel = Channel(ours)
+        self._preload = preload
+
+    def ask(self, message: Json, fds: Sequence[int] = (), limit_s: float = 120.0) -> Json:
+        """Raises WorkerDied where the zygote is gone or says nothing in time."""
+        from export.bundle.errors import WorkerDied
+
+        answer = None
+        with contextlib.suppress(TimeoutError):
+            if self._channel.send(message, fds):
+                answer = self._channel.receive(limit_s)
+        if answer is None:
+            self.stop()
+            what = " ".join(self._preload) or "no modules"
+            raise WorkerDied(f"the process that imports {what} ended: {last_line(self._log) or 'it said nothing'}")
+        return answer
+
+    def stop(self) -> None:
+        self._channel.close()
+        try:
+            self._process.wait(ZYGOTE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Worker:
+    """One child process: sessions by key, and what can be asked of them. Made by `Workers.spawn`.
+
+    Every request raises the child's own error, or WorkerDied where the process ended or overran its time limit.
+    """
+
+    def __init__(self, zygote: Zygote, channel: Channel, pid: int, family: str, log: Path, limit_s: float) -> None:
+        self.pid = pid
+        self.family = family
+        self._zygote, self._channel, self._log, self._limit_s = zygote, channel, log, limit_s
+        self._backends: dict[str, str] = {}
+        self._ended = ""
+
+    def open(self, key: str, backend: str, artifact: Artifact, device: str, threads: int) -> OpenedFacts:
+        """Opens `artifact` (absolute path, sha256 checked by the bundle) under a key of the caller's choice."""
+        from export.bundle.types import to_json
+
+        self._backends[key] = backend
+        answer = self._ask(
+            "open", key, backend=backend, artifact=to_json(artifact), device=device, threads=threads, key=key
+        )
+        return OpenedFacts(**answer)
+
+    def answer(self, key: str, inputs: Path | Arrays, batch: int) -> dict[str, npt.NDArray[np.generic]]:
+        """Outputs by name for all samples of an .npz of model-ready inputs, run in batches, the last one smaller."""
+        import numpy as np
+
+        path = inputs if isinstance(inputs, Path) else self._written(inputs)
+        reply = Path(self._ask("answer", key, key=key, inputs=str(path), batch=batch))
+        try:
+            with np.load(reply, allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        finally:
+            reply.unlink(missing_ok=True)
+            if path is not inputs:
+                path.unlink(missing_ok=True)
+
+    def load_inputs(self, path: Path | Arrays) -> None:
+        """Model-ready inputs that `warm_up` and `measure` take their batches from."""
+        file = path if isinstance(path, Path) else self._written(path)
+        self._ask("load_inputs", None, path=str(file))
+        if file is not path:
+            file.unlink(missing_ok=True)
+
+    def warm_up(self, key: str, batch: int, boundary: str, limit_s: float) -> Warm:
+        return Warm(**self._ask("warm_up", key, key=key, batch=batch, boundary=boundary, limit_s=limit_s))
+
+    def measure(self, key: str, batch: int, boundary: str, runs: int, offset: int) -> list[int]:
+        """Nanoseconds of `runs` runs, batches taken in order from number `offset` on."""
+        return list(self._ask("measure", key, key=key, batch=batch, boundary=boundary, runs=runs, offset=offset))
+
+    def peak_memory(self) -> dict[str, int]:
+        """Bytes: peak_resident, resident, proportional (PSS); empty where /proc is not."""
+        return dict(self._ask("peak_memory", None))
+
+    def close(self, key: str) -> None:
+        self._ask("close", key, key=key)
+        self._backends.pop(key, None)
+
+    def stop(self) -> None:
+        """Ends the process; a second call does nothing."""
+        if not self._ended:
+            self._channel.close()
+            self._ended = "it was stopped"
+            self._zygote.ask({"do": "reap", "pid": self.pid, "limit_s": REAP_S})
+
+    def _ask(self, what: str, key: str | None, /, **arguments: Json) -> Json:
+        from export.bundle import errors
+
+        name = self._backends.get(key or "", self.family)
+        if self._ended:
+            raise errors.WorkerDied(f"{name}: its process is gone: {self._ended}")
+        try:
+            sent = self._channel.send({"do": what, "with": arguments})
+            reply = self._channel.receive(self._limit_s) if sent else None
+        except TimeoutError:
+            self._end(name, f"no answer to {what!r} within {self._limit_s:g} s", limit_s=0.0)
+        if reply is None:
+            self._end(name, "")
+        if "error" in reply:
+            kind = getattr(errors, reply["error"], errors.BackendFailed)
+            text = str(reply["message"])
+            raise kind.__new__(kind, text if name in text else f"{name}: {text}")
+        return reply["ok"]
+
+    def _end(self, name: str, why: str, limit_s: float = REAP_S) -> NoReturn:
+        from export.bundle.errors import WorkerDied
+
+        self._channel.close()
+        self._ended = why or "it ended"
+        status = self._zygote.ask({"do": "reap", "pid": self.pid, "limit_s": limit_s})["status"]
+        self._ended = why or how_it_ended(status)
+        last = last_line(self._log)
+        said = f"; its last words: {last}" if last else ""
+        raise WorkerDied(f"{name}: its process ended: {self._ended}{said}")
+
+    def _written(self, arrays: Arrays) -> Path:
+        import numpy as np
+
+        handle, name = tempfile.mkstemp(suffix=".npz", dir=self._log.parent)
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        return Path(name)
+
+
+class Workers:
+    """All processes of one command: leaving the context ends every one of them and removes their files."""
+
+    def __init__(self, limit_s: float = 900.0) -> None:
+        self._limit_s = limit_s
+        self._zygotes: dict[tuple[str, ...], Zygote] = {}
+        self._numbers = itertools.count(1)
+        self._directory: Path | None = None
+
+    def __enter__(self) -> Self:
+        self._directory = Path(tempfile.mkdtemp(prefix="pipeline-workers-"))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for zygote in self._zygotes.values():
+            zygote.stop()
+        self._zygotes.clear()
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        self._directory = None
+
+    def spawn(self, family: str, preload: tuple[str, ...], fresh: bool = False) -> Worker:
+        """A process made anew: forked after `preload` was imported, or with `fresh` a new interpreter.
+
+        Raises WorkerDied where a module of `preload` cannot be imported.
+        """
+        assert self._directory is not None, "use it as a context: with Workers() as workers"
+        wanted = () if fresh else preload
+        if wanted not in self._zygotes:
+            self._zygotes[wanted] = Zygote(wanted, self._directory, next(self._numbers))
+        zygote = self._zygotes[wanted]
+        log = self._directory / f"worker-{next(self._numbers)}.log"
+        ours, theirs = socket.socketpair()
+        with theirs:
+            answer = zygote.ask({"do": "spawn", "log": str(log), "fresh": fresh}, fds=[theirs.fileno()])
+        return Worker(zygote, Channel(ours), int(answer["pid"]), family, log, self._limit_s)
+
+
+def child_environment() -> dict[str, str]:
+    """What a zygote is started with: numpy's own threads off, as they cannot be forked; a checkout findable."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    here = Path(__file__).resolve().parent.parent
+    if here.name not in ("site-packages", "dist-packages"):
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
+    return environment
+
+
+def how_it_ended(status: int) -> str:
+    """ "killed by SIGSEGV" or "exit status 3", from what waitpid says."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        try:
+            return f"killed by {signal.Signals(number).name}"
+        except ValueError:
+            return f"killed by signal {number}"
+    return f"exit status {os.waitstatus_to_exitcode(status)}"
+
+
+def last_line(log: Path) -> str:
+    """The last line with text in a log, at most 200 characters; empty where there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(log.stat().st_size - 4096, 0))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
+
+
+if __name__ == "__main__":
+    from serve_bench._zygote import main
+
+    main(sys.argv[1:])
