@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import numpy as np
-
 from export.bundle.types import Boundary
 from serve_bench.backends._base import Arrays, Session
 
@@ -35,21 +33,6 @@ class Settled(NamedTuple):
     """Median of the later half of the runs."""
     first_ns: int
     """The very first run: part of the cold start."""
-
-
-def batches_from_samples(samples: Arrays, batch: int) -> list[Arrays]:
-    """Whole batches of real samples: `samples[name]` is (N, …), each result (batch, …).
-
-    N // batch views where N ≥ batch; else one batch in which the samples are cycled. Raises ValueError for no sample.
-    """
-    count = min((len(array) for array in samples.values()), default=0)
-    if count == 0:
-        raise ValueError("no samples to make batches from")
-    if count < batch:
-        rows = np.arange(batch) % count
-        return [{name: np.ascontiguousarray(array[rows]) for name, array in samples.items()}]
-    starts = range(0, count - batch + 1, batch)
-    return [{name: array[start : start + batch] for name, array in samples.items()} for start in starts]
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class Subject:
     @property
     def session(self) -> str:
         """Names the session, which all batches and boundaries of a cell share."""
-        return f"{self.artifact.name} on {self.cell.backend} ({self.cell.device})"
+        return self.cell.key
 
 
 @dataclass

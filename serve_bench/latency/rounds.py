@@ -23,16 +23,16 @@ from export.bundle.errors import PipelineError, UsageError
 from export.bundle.store import Bundle
 from export.bundle.types import Boundary, Measurement, to_json
 from export.progress import Bar, Progress
-from export.registry import entry
-from serve_bench.latency.clock import Settled, batches_from_samples, settle, timed_runs
+from serve_bench.backends._helpers import batch_axis
+from serve_bench.cells import Cell, backend_named
+from serve_bench.latency.clock import Settled, settle, timed_runs
 from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, median
 from serve_bench.latency.schedule import REWARM_NS, ROUNDS, least_runs, most_runs
 
 if TYPE_CHECKING:
-    from serve_bench.cells import Cell
     from serve_bench.worker import Workers
 
-__all__ = ["Settled", "batches_from_samples", "measure_bundle", "settle", "timed_runs"]
+__all__ = ["Settled", "measure_bundle", "settle", "timed_runs"]
 
 SAMPLES = 1024
 """Most real samples that the batches are taken from."""
@@ -103,7 +103,8 @@ def measure_bundle(
     if facts["over_budget_s"] > 0:
         least = f"{conditions.least} timed runs a replicate do not fit {budget_s:g} s"
         progress.note(f"measuring took {facts['over_budget_s']:.1f} s more than its budget: {least}")
-    count = min(len(array) for array in samples.values())
+    first = bundle.manifest.inputs[0]
+    count = samples[first.name].shape[batch_axis(first) or 0]
     records = [_record(run, s, taken[i], facts, count, len(subjects)) for i, s in enumerate(subjects)]
     for record in records:
         bundle.append("measurement", to_json(record))
@@ -122,11 +123,15 @@ def _check(batches: Sequence[int], budget_s: float, replicates: int, threads: in
 
 
 def real_samples(bundle: Bundle, limit: int = SAMPLES) -> dict[str, npt.NDArray[np.generic]]:
-    """The first `limit` samples of the stored test inputs, as the model takes them, by name: (N, …)."""
+    """The first `limit` samples of the stored test inputs, as the model takes them, by name."""
     from serve_bench.equivalence.truth import Truth
 
     inputs = Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess).inputs("test")
-    return {name: np.ascontiguousarray(array[:limit]) for name, array in inputs.items()}
+    found = {}
+    for spec in bundle.manifest.inputs:
+        array, axis = inputs[spec.name], batch_axis(spec) or 0
+        found[spec.name] = np.ascontiguousarray(np.take(array, range(min(limit, array.shape[axis])), axis=axis))
+    return found
 
 
 def _written(samples: Mapping[str, npt.NDArray[np.generic]], folder: Path) -> Path:
@@ -140,7 +145,7 @@ def _subjects(bundle: Bundle, cells: Sequence[Cell], batches: Sequence[int]) -> 
     failed = _failed_verifications(bundle)
     subjects, taken = [], []
     for cell in cells:
-        backend = entry("serve_bench.backends", "backend", cell.backend)
+        backend = backend_named(cell.backend)
         artifact, error = cell.artifact, ""
         if (artifact.sha256, cell.backend, cell.device) in failed:
             error = "not measured: its verification failed"

@@ -37,10 +37,15 @@ class FakeCell:
     backend: str
     device: str = "cpu"
 
+    @property
+    def key(self):
+        return f"{self.artifact.name}|{self.backend}|{self.device}"
+
 
 @dataclass
 class FakeBundle:
     records: dict = field(default_factory=dict)
+    manifest = SimpleNamespace(**SPECS)
 
     def read(self, kind):
         return self.records.get(kind, [])

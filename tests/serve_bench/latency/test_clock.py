@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from serve_bench.latency import clock
-from serve_bench.latency.clock import batches_from_samples, settle, timed_runs
+from serve_bench.latency.clock import settle, timed_runs
 
 
 class FakeTime:
@@ -116,34 +116,11 @@ def test_a_first_run_longer_than_the_limit_is_followed_by_one_more(time):
     assert found.first_ns == 10**9 + 1101
 
 
-def samples(count):
-    return {"x": np.arange(count * 2).reshape(count, 2), "n": np.arange(count)}
-
-
-def test_batches_are_views_of_real_samples():
-    given = samples(7)
-    found = batches_from_samples(given, 3)
-    assert [list(b["n"]) for b in found] == [[0, 1, 2], [3, 4, 5]]
-    assert all(np.shares_memory(b["x"], given["x"]) and b["x"].flags.c_contiguous for b in found)
-
-
-def test_samples_are_cycled_where_there_are_fewer_than_a_batch():
-    found = batches_from_samples(samples(3), 7)
-    assert len(found) == 1
-    assert list(found[0]["n"]) == [0, 1, 2, 0, 1, 2, 0]
-    assert found[0]["x"].shape == (7, 2)
-
-
-def test_no_samples_is_an_error():
-    with pytest.raises(ValueError, match="no samples"):
-        batches_from_samples({"x": np.empty((0, 2))}, 1)
-
-
 def test_the_null_backend_runs_through_every_step():
     from serve_bench.backends.null import NullSession
 
     spec = SimpleNamespace(name="x", dtype="float32", shape=("batch", 2))
     session = NullSession(SimpleNamespace(inputs=(spec,), outputs=(spec,), precision="float32"))
-    batches = batches_from_samples({"x": np.ones((8, 2), np.float32)}, 4)
+    batches = [{"x": np.ones((4, 2), np.float32)}]
     assert len(timed_runs(session, "host", batches, 5, 0)) == 5
     assert settle(session, "host", batches, 0.01).runs >= 2

@@ -32,10 +32,10 @@ class Notes(Silent):
 
 @pytest.fixture(autouse=True)
 def _seams(monkeypatch):
-    def entry(package, kind, name):
+    def backend_named(name):
         return SimpleNamespace(family=FAMILIES[name], preload=(name,), boundaries=lambda device: ("host", "device"))
 
-    monkeypatch.setattr(rounds, "entry", entry)
+    monkeypatch.setattr(rounds, "backend_named", backend_named)
     monkeypatch.setattr(rounds, "real_samples", lambda bundle: {"x": np.ones((100, 2), np.float32)})
 
 
@@ -99,7 +99,7 @@ def test_the_smallest_batch_of_a_session_runs_first():
 def test_samples_go_on_where_the_visit_before_ended():
     workers = FakeWorkers()
     measure(workers, cells=CELLS[:1], batches=(1,), replicates=2)
-    visits = workers.offsets["exported_program on eager (cpu)", 1]
+    visits = workers.offsets["exported_program|eager|cpu", 1]
     first = visits[: rounds.ROUNDS]
     assert all(a[0] + a[1] == b[0] for a, b in pairwise(first))
 
