@@ -1,0 +1,242 @@
+"""From weights to a published bundle: every stage keyed by its inputs, so that what has not changed is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from export.run import NotBuilt, order, target_of, write_one
+
+from export.bundle.environment import environment, gpus, versions
+from export.bundle.errors import ExportError
+from export.bundle.files import digest_of
+from export.bundle.store import SCHEMA, Bundle, Manifest, StageRecord, Training
+from export.bundle.types import Artifact, DatasetFacts, TrainedModel, from_json, to_json
+from export.bundle.workspace import Workspace
+from export.formats._base import ExportOptions, Format, Source
+from export.progress import Progress
+from export.registry import entries
+from pipeline.options import Options
+from pipeline.origins import Origin, model_inputs, weights_facts
+
+_EXPORT_LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "safetensors")
+_ENGINE_LIBRARIES = ("tensorrt", "tensorrt-rtx", "polygraphy")
+_EXAMPLE_SAMPLES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    bundle: Bundle
+    not_built: tuple[NotBuilt, ...]
+
+
+class _Build:
+    """One run over the stages of one bundle."""
+
+    def __init__(self, place: Workspace, origin: Origin, options: Options, progress: Progress) -> None:
+        self.place, self.origin, self.options, self.progress = place, origin, options, progress
+        self.stages: dict[str, StageRecord] = {}
+        self.not_built: list[NotBuilt] = []
+        self._trained: TrainedModel | None = None
+
+    @property
+    def trained(self) -> TrainedModel:
+        if self._trained is None:
+            weights = self.place.find("weights.safetensors")
+            self._trained = self.origin.restore(weights, self.stages["weights"])
+        return self._trained
+
+    @property
+    def artifacts(self) -> dict[str, Artifact]:
+        """Format's entry name → record, of what was built."""
+        found = {n: s.facts["artifact"] for n, s in self.stages.items() if "artifact" in s.facts}
+        return {name: from_json(Artifact, value) for name, value in found.items()}
+
+    def weights(self) -> None:
+        key = self.origin.key()
+        record = self.place.reuse("weights", key)
+        if record is None:
+            self._trained = self.origin.make(self.place.checkpoints, self.progress)
+            self.stages.pop("weights", None)
+            artifact, names = self._write("weights")
+            record = self.place.commit("weights", key, names, weights_facts(self.trained) | {"artifact": artifact})
+        else:
+            self.progress.done("weights", "up to date")
+        self.stages["weights"] = record
+
+    def _write(self, name: str) -> tuple[Any, list[str]]:
+        formats: dict[str, Format] = entries("export.formats")
+        filename = formats[name].filename.format(target=target_of(self.options.target))
+        destination = self.place.payload / filename
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        artifact = replace(write_one(name, self._source(), destination), path=filename)
+        sidecar = destination.with_name(destination.name + ".json")
+        return to_json(artifact), [filename, *([f"{filename}.json"] if sidecar.is_file() else [])]
+
+    def _source(self) -> Source:
+        test = self.origin.test_set()
+        return Source(
+            trained=self.trained,
+            example=model_inputs(test.stored, self.trained.spec, _EXAMPLE_SAMPLES),
+            files={name: (self.place.find(artifact.path), artifact) for name, artifact in self.artifacts.items()},
+            options=self._export_options(),
+            program=self.origin.program,
+        )
+
+    def _export_options(self) -> ExportOptions:
+        return ExportOptions(
+            target=target_of(self.options.target),
+            max_batch=max(512, *self.options.batches),
+            cache_dir=self.place.root / "cache",
+        )
+
+    def formats(self) -> None:
+        known: dict[str, Format] = entries("export.formats")
+        asked = self.options.precisions
+        chosen = [n for n, f in known.items() if n != "weights" and (not asked or f.precision in asked)]
+        for name in order(chosen):
+            if name != "weights":
+                self._format(name, known[name])
+
+    def _format(self, name: str, kind: Format) -> None:
+        target = target_of(self.options.target) if "{target}" in kind.filename else "any"
+        parents = self.artifacts
+        needs = kind.needs or "weights"
+        reason = kind.missing()
+        if reason is None and needs not in parents:
+            reason = f"it is made from {needs}, which was not built"
+        if reason is None:
+            record = self._reuse_or_write(name, kind, parents[needs], target)
+            reason = record.facts.get("failed")
+            self.stages[name] = record
+        else:
+            self.progress.done(f"export {name}", f"not built: {reason}")
+        if reason is not None:
+            failed = name in self.stages
+            self.not_built.append(
+                NotBuilt(format=name, precision=kind.precision, target=target, reason=reason, failed=failed)
+            )
+
+    def _reuse_or_write(self, name: str, kind: Format, parent: Artifact, target: str) -> StageRecord:
+        engine = target != "any"
+        libraries = _ENGINE_LIBRARIES if engine else _EXPORT_LIBRARIES
+        key = digest_of(
+            {
+                "format": name,
+                "version": kind.version,
+                "parent": parent.content,
+                "inputs": to_json(self.stages["weights"].facts["inputs"]),
+                "outputs": to_json(self.stages["weights"].facts["outputs"]),
+                "options": {"target": target, "max_batch": self._export_options().max_batch} if engine else {},
+                "gpus": [gpu.name for gpu in gpus()] if engine else [],
+                "producers": {n: v for n, v in versions().items() if n in libraries},
+            }
+        )
+        record = self.place.reuse(name, key)
+        if record is not None:
+            self.progress.done(f"export {name}", str(record.facts.get("failed", "up to date")))
+            return record
+        try:
+            with self.progress.stage(f"export {name}") as bar:
+                artifact, names = self._write(name)
+                bar.advance(1, 1, f"{artifact['bytes'] / 1e3:,.0f} kB")
+        except ExportError as error:
+            return self.place.commit(name, key, [], {"failed": str(error)})
+        return self.place.commit(name, key, names, {"artifact": artifact})
+
+    def truth(self) -> None:
+        from serve_bench.equivalence import truth
+
+        program = self.artifacts.get("exported_program")
+        if program is None:
+            failed = next(n.reason for n in self.not_built if n.format == "exported_program")
+            raise ExportError(f"model.pt2 could not be made, and everything else is judged by it: {failed}")
+        key = digest_of(
+            {
+                "program": program.content,
+                "data": self.origin.data_digest,
+                "preprocess": to_json(self.trained_preprocess),
+                "torch": versions().get("torch", ""),
+                "version": truth.VERSION,
+            }
+        )
+        record = self.place.reuse("truth", key)
+        if record is None:
+            record = self._make_truth(key)
+        else:
+            self.progress.done("truth in float64", "up to date")
+        self.stages["truth"] = record
+
+    @property
+    def trained_preprocess(self) -> Any:
+        return self.trained.spec.preprocess if self._trained else self._spec_preprocess()
+
+    def _spec_preprocess(self) -> Any:
+        spec = getattr(self.origin, "spec", None)
+        return spec.preprocess if spec is not None else self.trained.spec.preprocess
+
+    def _make_truth(self, key: str) -> StageRecord:
+        from serve_bench.equivalence import truth
+
+        test, spec = self.origin.test_set(), self.trained.spec
+        with self.progress.stage("truth in float64") as bar:
+            with self.place.writing("truth.npz") as destination:
+                facts = truth.make(
+                    self.place.find(self.artifacts["exported_program"].path),
+                    test.stored,
+                    test.labels,
+                    spec.preprocess,
+                    spec.inputs,
+                    spec.outputs,
+                    destination,
+                    bar,
+                )
+            with self.place.writing("golden.npz") as destination:
+                truth.golden_from_truth(self.place.payload / "truth.npz", destination)
+        return self.place.commit("truth", key, ["truth.npz", "golden.npz"], facts)
+
+    def publish(self) -> Bundle:
+        return self.place.publish(self.stages, self._manifest)
+
+    def _manifest(self, stages: dict[str, StageRecord]) -> Manifest:
+        spec = self.trained.spec
+        facts = stages["weights"].facts
+        return Manifest(
+            schema=SCHEMA,
+            model=spec.id,
+            task=spec.task,
+            description=spec.description,
+            inputs=spec.inputs,
+            outputs=spec.outputs,
+            preprocess=spec.preprocess,
+            labels=spec.labels,
+            published=spec.published,
+            dataset=from_json(DatasetFacts, facts["dataset"]),
+            training=from_json(Training, facts["training"]),
+            artifacts=tuple(self.artifacts.values()),
+            stages=to_json(stages),
+            environment=environment(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+
+def build(place: Workspace, origin: Origin, options: Options, progress: Progress) -> Built:
+    """Runs the stages that are not up to date and publishes the payload.
+
+    Raises ExportError where the exported program itself cannot be made; any other format that cannot be written is
+    listed in `not_built` with its reason, and the rest stands.
+    """
+    run = _Build(place, origin, options, progress)
+    run.weights()
+    run.formats()
+    run.truth()
+    bundle = run.publish()
+    return Built(bundle=bundle, not_built=tuple(run.not_built))
+
+
+def weights_stage(place: Workspace, origin: Origin, options: Options, progress: Progress) -> Training:
+    """The weights stage alone: trains, or finds that nothing changed."""
+    run = _Build(place, origin, options, progress)
+    run.weights()
+    return from_json(Training, run.stages["weights"].facts["training"])

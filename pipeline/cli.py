@@ -1,0 +1,321 @@
+"""The command line: a command parses, calls one function, prints."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline import __version__
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+def _stack(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def apply(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+_common = _stack(
+    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+    click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document on stdout."),
+)
+_data = _stack(
+    click.option("--data-dir", type=click.Path(path_type=Path), help="Data sets; default $PIPELINE_DATA or a cache."),
+    click.option("--dataset", help="Data set by name: never replaced by another."),
+)
+_training = _stack(
+    click.option("--recipe", default="fast", show_default=True, help="fast (ours) or published (the document's)."),
+    click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's; recorded."),
+    click.option("--seed", type=int, help="Instead of the recipe's; same seed, same machine, same weights."),
+    click.option(
+        "--compile",
+        "compile_mode",
+        type=click.Choice(["auto", "on", "off"]),
+        default="auto",
+        show_default=True,
+        help="torch.compile while training; auto: on CUDA, not on the CPU, where it did not pay.",
+    ),
+)
+_place = _stack(
+    click.option("--out", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+)
+_target = click.option(
+    "--target", default="a100", show_default=True, help="GPU to build TensorRT engines for: a100, sm80, sm86, current."
+)
+_judging = _stack(
+    click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; repeatable."),
+    click.option("--precision", "precisions", multiple=True, metavar="NAME", help="Only this precision; repeatable."),
+    click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each backend."),
+    click.option("--fresh", is_flag=True, help="Verify and measure again even where records exist."),
+    click.option("--trust", is_flag=True, help="Open executable forms of a bundle that was not made here."),
+)
+_measuring = _stack(
+    click.option(
+        "--batch", "batches", multiple=True, type=click.IntRange(1), default=(1, 8, 64, 512), show_default=True
+    ),
+    click.option("--budget", "budget_s", type=click.FloatRange(0.1), default=15.0, show_default=True, metavar="S"),
+    click.option("--replicates", type=click.IntRange(2), default=10, show_default=True),
+    click.option("--isolate", is_flag=True, help="A process of its own for each torch backend too, started anew."),
+)
+
+
+class _Group(click.Group):
+    """Turns our own errors into one line on stderr and the exit status of their kind."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        from export.bundle.errors import PipelineError
+
+        if kwargs.pop("standalone_mode", True) is False:
+            return super().main(*args, standalone_mode=False, **kwargs)
+        try:
+            status = super().main(*args, standalone_mode=False, **kwargs)
+            sys.exit(status if isinstance(status, int) else 0)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except PipelineError as error:
+            _end(str(error), error.exit_status)
+        except (click.Abort, KeyboardInterrupt):
+            _end("interrupted; run the same command again and it continues where it stopped", 130)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            full = "; free some space and run again, what was done is kept" if error.errno == errno.ENOSPC else ""
+            _end(f"{where}{error.strerror or error}{full}", 1)
+        except MemoryError:
+            _end("out of memory; close other programs or choose smaller batches", 1)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        from export.bundle.errors import UnknownName
+
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            raise UnknownName("command", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+
+def _end(message: str, status: int) -> None:
+    if "--debug" in sys.argv:
+        raise  # noqa: PLE0704
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(status)
+
+
+@click.group(cls=_Group, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="pipeline")
+def main() -> None:
+    """From a trained PyTorch model to a verified, measured, deployable bundle.
+
+    \b
+    pipeline train-export cnn          train, export, verify, measure, report
+    pipeline verify artifacts/cnn      is what is deployed the same model?
+    pipeline bench artifacts/cnn       how much faster is it?
+    pipeline predict artifacts/cnn digit.png
+    pipeline doctor                    which backends can run here
+    """
+
+
+def _options(**given: Any) -> Any:
+    from pipeline.options import Options
+
+    for ours in ("debug", "quiet", "as_json"):
+        given.pop(ours, None)
+    return Options(**given)
+
+
+def _progress(quiet: bool) -> Any:
+    from pipeline.console import Terminal
+
+    return Terminal(quiet=quiet)
+
+
+def _finish(outcome: Any, as_json: bool) -> None:
+    from pipeline.table import print_outcome
+
+    print_outcome(outcome, as_json=as_json)
+    outcome.raise_for_failures()
+
+
+@main.command("train-export")
+@click.argument("model")
+@_stack(_place, _data, _training, _target, _judging, _measuring, _common)
+def train_export(model: str, quiet: bool, as_json: bool, **given: Any) -> None:
+    """Train MODEL, export it, build its engines, verify every form and measure it.
+
+    What is up to date is not done again; an interrupted run continues where it stopped.
+
+    \b
+    pipeline train-export cnn
+    pipeline train-export cnn --recipe published --dataset mnist
+    pipeline train-export cnn --budget 60 --batch 1 --batch 32
+    """
+    from pipeline.origins import ZooOrigin
+    from pipeline.run import run_all
+
+    options, progress = _options(**given), _progress(quiet)
+    _finish(run_all(ZooOrigin(model, options, progress), options, progress), as_json)
+
+
+@main.command()
+@click.argument("model")
+@_stack(_place, _data, _training, _common)
+def train(model: str, quiet: bool, as_json: bool, **given: Any) -> None:
+    """Train MODEL only; `train-export` or `export` then continues from these weights.
+
+    \b
+    pipeline train cnn --seed 1
+    """
+    from pipeline.origins import ZooOrigin
+    from pipeline.run import train_only
+    from pipeline.table import print_training
+
+    options, progress = _options(**given), _progress(quiet)
+    print_training(train_only(ZooOrigin(model, options, progress), options, progress), as_json=as_json)
+
+
+@main.command()
+@click.argument("target_model", metavar="MODEL|FILE.py:FACTORY|FILE.pt2")
+@click.option("--weights", type=click.Path(path_type=Path), help="A safetensors file.")
+@click.option("--inputs", type=click.Path(path_type=Path), help="Real samples: an .npz with one array for each input.")
+@click.option("--dynamic", multiple=True, type=click.Choice(["batch"]), help="Axis 0 may have any length.")
+@click.option("--name", help="Name of the bundle; default from the file.")
+@click.option("--no-bench", is_flag=True, help="Export and verify, without measuring.")
+@_stack(_place, _data, _target, _judging, _measuring, _common)
+def export(quiet: bool, as_json: bool, **given: Any) -> None:
+    """Export a network of your own, or a zoo model with given weights, into the same verified bundle.
+
+    \b
+    pipeline export net.py:build --weights net.safetensors --inputs samples.npz --dynamic batch
+    pipeline export model.pt2 --inputs samples.npz
+    pipeline export cnn --weights cnn.safetensors
+    """
+    from pipeline.run import export_own
+
+    progress = _progress(quiet)
+    own = {n: given.pop(n) for n in ("target_model", "weights", "inputs", "dynamic", "name", "no_bench")}
+    _finish(export_own(options=_options(**given), progress=progress, **own), as_json)
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--reference", type=click.Path(path_type=Path), help="A .pt2 to judge a bare file by.")
+@click.option("--inputs", type=click.Path(path_type=Path), help="Samples for a bare file: an .npz.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_stack(_judging, _common)
+def verify(bundle: Path, reference: Path | None, inputs: Path | None, quiet: bool, as_json: bool, **given: Any) -> None:
+    """Does every exported form in BUNDLE compute what the model computes? Exit status 1 where one does not.
+
+    \b
+    pipeline verify artifacts/cnn
+    pipeline verify artifacts/cnn --backend onnxruntime-cpu --fresh
+    pipeline verify model.onnx --reference model.pt2 --inputs x.npz
+    """
+    from pipeline.run import verify_path
+    from pipeline.table import print_verifications
+
+    judged = verify_path(bundle, reference, inputs, _options(**given), _progress(quiet))
+    print_verifications(judged, as_json=as_json)
+    judged.raise_for_failures()
+
+
+@main.command()
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_stack(_judging, _measuring, _common)
+def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -> None:
+    """Measure BUNDLES again: what has no verdict here is verified first, what failed is not measured.
+
+    \b
+    pipeline bench artifacts/cnn --budget 60
+    pipeline bench artifacts/cnn --backend eager --backend onnxruntime-cpu --batch 1
+    """
+    from pipeline.run import bench_paths
+
+    for outcome in bench_paths(bundles, _options(**given), _progress(quiet)):
+        _finish(outcome, as_json)
+
+
+@main.command()
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "report_format", default="markdown", show_default=True, help="markdown, html, json, csv.")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="A file; default stdout.")
+@_common
+def report(bundles: tuple[Path, ...], report_format: str, output: Path | None, **_: Any) -> None:
+    """Write the report of BUNDLES from their records; nothing is run again.
+
+    \b
+    pipeline report artifacts/cnn
+    pipeline report artifacts/cnn --format html -o cnn.html
+    """
+    from pipeline.run import report_text
+
+    text = report_text(bundles, report_format)
+    if output is None:
+        click.echo(text)
+    else:
+        from export.bundle.files import write_atomic
+
+        write_atomic(output, text.encode())
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True)
+@_common
+def predict(bundle: Path, inputs: tuple[Path, ...], batch: int, as_json: bool, **_: Any) -> None:
+    """Answer INPUTS (images, .npy, .npz) with the bundle's ONNX model. Needs no torch.
+
+    \b
+    pipeline predict artifacts/cnn digit.png
+    pipeline predict artifacts/cnn samples.npz --json
+    """
+    from serve_bench.predict import predict as answers
+
+    from export.bundle.store import Bundle
+    from pipeline.table import print_answers
+
+    print_answers(answers(Bundle.open(bundle), inputs, batch), as_json=as_json)
+
+
+@main.command()
+@_common
+def models(as_json: bool, **_: Any) -> None:
+    """List the models that can be trained, with their published figures.
+
+    \b
+    pipeline models
+    """
+    from pipeline.table import print_models
+
+    print_models(as_json=as_json)
+
+
+@main.command()
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_common
+def doctor(device: str, as_json: bool, **_: Any) -> None:
+    """Say of each backend and format: ready, or why not and what to do.
+
+    \b
+    pipeline doctor
+    pipeline doctor --json
+    """
+    from serve_bench.doctor import examine
+
+    from pipeline.table import print_doctor
+
+    print_doctor(examine(device), as_json=as_json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""`make bench`: the figures that README promises, each taken beside what it is compared with, in one run.
+
+The command `python -m pipeline.figures [NAME…]` prints a table of figure, measured, promised. A ratio is of interleaved
+runs: machines are shared and drift. Nothing is read from an earlier run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PIPELINE = [sys.executable, "-m", "pipeline.cli"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    name: str
+    measured: str
+    promised: str
+    held: bool
+
+
+def _seconds(command: Sequence[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def help_time(pairs: int = 15) -> list[Figure]:
+    """`pipeline --help` and `python -c pass` in turn; medians, and the smallest of each beside it."""
+    ours, bare = [], []
+    for _ in range(pairs):
+        ours.append(_seconds([*PIPELINE, "--help"]))
+        bare.append(_seconds([sys.executable, "-c", "pass"]))
+    median = statistics.median(ours)
+    beside = f"python -c pass: {statistics.median(bare) * 1e3:.0f} ms"
+    return [
+        Figure(
+            name="pipeline --help",
+            measured=f"{median * 1e3:.0f} ms ({beside})",
+            promised="≤ 120 ms beside 10–20 ms",
+            held=median <= 0.12,
+        )
+    ]
+
+
+def loop_overhead() -> list[Figure]:
+    """What the measuring loop adds to a run of the null backend."""
+    from serve_bench.latency.overhead import overhead_ns
+
+    added = overhead_ns()
+    return [
+        Figure(
+            name="measuring loop, null backend",
+            measured=f"{added:.0f} ns a run",
+            promised="≤ 1000 ns",
+            held=added <= 1000,
+        )
+    ]
+
+
+def matrix_product_peak(precision: str, seconds: float = 2.0) -> float:
+    """FLOP/s of a 2048³ matrix product on all cores: 2·n³ operations each; the best of the runs in `seconds`."""
+    import torch
+
+    n = 2048
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    a, b = torch.randn(n, n, dtype=dtype), torch.randn(n, n, dtype=dtype)
+    best, end = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        torch.mm(a, b)
+        best = max(best, 2 * n**3 / (time.perf_counter() - started))
+    return best
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """A command that was run and watched from outside."""
+
+    seconds: float
+    peak_pss_bytes: int
+    """Largest sum of the proportional set sizes of the process and all its descendants, sampled every 0.2 s."""
+    status: int
+    stderr: str
+
+
+def _tree(root: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            children.setdefault(parent, []).append(int(entry.name))
+    found, todo = [], [root]
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        todo += children.get(pid, [])
+    return found
+
+
+def _pss_bytes(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:"))
+
+
+def watch(command: Sequence[str], environment: dict[str, str] | None = None) -> Watched:
+    """Runs a command to its end, sampling the memory of its process tree (Linux)."""
+    with tempfile.TemporaryFile("w+") as errors:
+        started, peak = time.perf_counter(), 0
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
+        while process.poll() is None:
+            peak = max(peak, sum(_pss_bytes(pid) for pid in _tree(process.pid)))
+            time.sleep(0.2)
+        errors.seek(0)
+        return Watched(
+            seconds=time.perf_counter() - started,
+            peak_pss_bytes=peak,
+            status=process.returncode,
+            stderr=errors.read(),
+        )
+
+
+def whole_command(dataset: str = "mnist") -> list[Figure]:
+    """`train` then `train-export` on its weights: what comes after training, its memory, and a rerun."""
+    with tempfile.TemporaryDirectory() as folder:
+        common = ["cnn", "--out", folder, "--dataset", dataset]
+        first = watch([*PIPELINE, "train", *common])
+        after = watch([*PIPELINE, "train-export", *common])
+        again = watch([*PIPELINE, "train-export", *common])
+        timings = json.loads((Path(folder) / "cnn/timings.json").read_text())
+    for run in (first, after):
+        if run.status:
+            raise SystemExit(run.stderr)
+    measuring = timings.get("measure", 0.0) + timings.get("first compilation", 0.0)
+    rest = after.seconds - measuring
+    peak = max(first.peak_pss_bytes, after.peak_pss_bytes) / 1e9
+    whole = first.seconds + after.seconds
+    limit = 300 if dataset == "mnist" else 90
+    return [
+        Figure(
+            name=f"everything after training ({dataset})",
+            measured=f"{after.seconds:.0f} s, {rest:.0f} s of it outside measuring and first compilation",
+            promised="≤ 60 s, ≤ 25 s",
+            held=after.seconds <= 60 and rest <= 25,
+        ),
+        Figure(
+            name=f"train, then the rest ({dataset})",
+            measured=f"{whole:.0f} s",
+            promised=f"≤ {limit} s",
+            held=whole <= limit,
+        ),
+        Figure(name="peak memory, children included", measured=f"{peak:.2f} GB PSS", promised="≤ 3 GB", held=peak <= 3),
+        Figure(
+            name="a second run finds all up to date",
+            measured=f"{again.seconds:.1f} s",
+            promised="seconds",
+            held=again.seconds < 10,
+        ),
+    ]
+
+
+def training() -> list[Figure]:
+    """Epochs of the document's own loop and of `fast` in turn, and the share of the machine's peak."""
+    from pipeline.baseline import compare
+
+    result: Any = compare()
+    peak = matrix_product_peak(result.precision)
+    share = result.flop_per_epoch / result.fast_epoch_s / peak
+    bf16 = "avx512_bf16" in Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else False
+    wanted = 4.0 if bf16 else 2.5
+    ratio = result.document_epoch_s / result.fast_epoch_s * result.fast_samples / result.document_samples
+    wall = result.fast_total_s / (100 * result.document_epoch_s)
+    return [
+        Figure(
+            name="wall time of fast, against 100 epochs of the document's loop",
+            measured=f"1/{1 / wall:.0f} ({result.fast_total_s:.0f} s against 100 × {result.document_epoch_s:.1f} s)",
+            promised="≤ 1/15, aim 1/25",
+            held=wall <= 1 / 15,
+        ),
+        Figure(
+            name="training throughput, against that loop",
+            measured=f"{ratio:.1f}× ({share:.0%} of the {peak / 1e9:.0f} GFLOP/s of a {result.precision} matrix product)",
+            promised=f"≥ {wanted}×",
+            held=ratio >= wanted,
+        ),
+    ]
+
+
+PARTS: dict[str, Callable[[], list[Figure]]] = {
+    "help": help_time,
+    "loop": loop_overhead,
+    "training": training,
+    "whole": whole_command,
+}
+
+
+def main(names: Sequence[str]) -> int:
+    """Prints the table as markdown; exit status 1 where a figure does not hold."""
+    figures: list[Figure] = []
+    for name in names or PARTS:
+        print(f"measuring: {name} …", file=sys.stderr, flush=True)
+        figures += PARTS[name]()
+    print("| figure | measured | promised | |\n| --- | --- | --- | --- |")
+    for f in figures:
+        print(f"| {f.name} | {f.measured} | {f.promised} | {'held' if f.held else 'NOT HELD'} |")
+    return 0 if all(f.held for f in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,132 @@
+"""What is done to a published bundle: verify it, measure it, report on it. The payload is never touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.run import NotBuilt
+
+from export.bundle.environment import environment
+from export.bundle.errors import BackendUnavailable, VerdictFailed
+from export.bundle.files import write_atomic
+from export.bundle.store import Bundle
+from export.bundle.types import Measurement, Verification, to_json
+from export.progress import Progress
+from export.registry import entries
+from pipeline.options import Options
+from serve_bench.cells import Cell, Missing, plan
+from serve_bench.worker import Workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    verifications: tuple[Verification, ...]
+    """The latest of each cell in this environment."""
+    missing: tuple[Missing, ...]
+
+    @property
+    def failed(self) -> tuple[Verification, ...]:
+        return tuple(v for v in self.verifications if not v.passed)
+
+    def raise_for_failures(self) -> None:
+        """Raises VerdictFailed or BackendUnavailable; does nothing where all that was asked for passed."""
+        raise_for(self.failed)
+        raise_for_missing(self)
+
+
+def cells_of(bundle: Bundle, options: Options) -> tuple[list[Cell], list[Missing]]:
+    """What can run here, and what cannot with the reason."""
+    artifacts = [a for a in bundle.artifacts if not options.precisions or a.precision in options.precisions]
+    return plan(artifacts, options.backends or None, options.device)
+
+
+def verify(bundle: Bundle, options: Options, workers: Workers, progress: Progress) -> Judged:
+    """Verifies each cell that has no verdict of this environment yet (all of them with `options.fresh`)."""
+    from serve_bench.equivalence.verdict import latest, pending, verify_bundle
+
+    cells, missing = cells_of(bundle, options)
+    here = environment().id
+    todo = cells if options.fresh else pending(bundle, cells, here, options.threads)
+    for cell in cells:
+        if cell not in todo:
+            progress.done(f"verify {cell.label}", "up to date")
+    if todo:
+        verify_bundle(bundle, workers, todo, options.threads, here, progress)
+    return Judged(verifications=tuple(latest(bundle, cells, here)), missing=tuple(missing))
+
+
+def measure(
+    bundle: Bundle, judged: Judged, options: Options, workers: Workers, progress: Progress, *, again: bool
+) -> list[Measurement]:
+    """Measures every cell whose verdict passed, all in one interleaved run; with `again` even where that was done."""
+    from serve_bench.latency.rounds import measure_bundle, up_to_date
+
+    passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
+    cells, _ = cells_of(bundle, options)
+    chosen = [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
+    here = environment().id
+    plan_facts = {
+        "batches": options.batches,
+        "replicates": options.replicates,
+        "threads": options.threads,
+        "isolate": options.isolate,
+        "budget_s": options.budget_s,
+    }
+    if not chosen:
+        progress.done("measure", "nothing passed its verification")
+        return []
+    if not again and not options.fresh and up_to_date(bundle, chosen, here, plan_facts):
+        progress.done("measure", "up to date")
+        return []
+    return measure_bundle(bundle, workers, chosen, environment_id=here, progress=progress, seed=0, **plan_facts)
+
+
+def write_reports(bundle: Bundle) -> dict[str, Path]:
+    """report.html, report.md, report.json and report.csv beside the payload, made from the records."""
+    from serve_bench.reports.summary import summarise
+
+    summary = summarise(bundle)
+    written = {}
+    for name, report in entries("serve_bench.reports").items():
+        path = bundle.root / f"report.{report.extension}"
+        write_atomic(path, report.render([summary]).encode())
+        written[name] = path
+    return written
+
+
+def record_absent(bundle: Bundle, judged: Judged, not_built: Sequence[NotBuilt] | None) -> None:
+    """Adds what could not run or be built, where it is not what the last record says."""
+    absent: dict[str, Any] = {
+        "environment": environment().id,
+        "missing": [
+            {
+                "backend": m.backend,
+                "artifact": m.artifact.name if m.artifact else "",
+                "device": m.device,
+                "reason": m.reason,
+            }
+            for m in judged.missing
+        ],
+    }
+    last = (bundle.read("absent") or [{}])[-1]
+    absent["not_built"] = last.get("not_built", []) if not_built is None else to_json(list(not_built))
+    if absent != last:
+        bundle.append("absent", absent)
+
+
+def raise_for_missing(judged: Judged) -> None:
+    """A backend that was asked for by name and cannot run is an error."""
+    named = [m for m in judged.missing if m.named]
+    if named:
+        raise BackendUnavailable(f"{named[0].label}: {named[0].reason}")
+
+
+def raise_for(failed: Sequence[Verification]) -> None:
+    """One line for the first failure and the number of the others."""
+    if failed:
+        first = failed[0]
+        more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise VerdictFailed(f"{first.artifact} on {first.backend} is not the same model{more}: {first.reason}")

@@ -1,0 +1,41 @@
+"""What the user asked for, once for every command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BATCHES = (1, 8, 64, 512)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Defaults are those of the command line."""
+
+    out: Path = Path("artifacts")
+    data_dir: Path | None = None
+    dataset: str | None = None
+    """None: the model's own, with the digits as the stated stand-in where it cannot be had."""
+    recipe: str = "fast"
+    epochs: int | None = None
+    """Overrides the recipe's; recorded."""
+    seed: int | None = None
+    device: str = "auto"
+    compile_mode: str = "auto"
+    target: str = "a100"
+    backends: tuple[str, ...] = ()
+    """Empty: all that are ready."""
+    precisions: tuple[str, ...] = ()
+    """Empty: all."""
+    batches: tuple[int, ...] = BATCHES
+    threads: int = 1
+    """Of every backend that is verified and measured."""
+    budget_s: float = 15.0
+    """Seconds of timed rounds."""
+    replicates: int = 10
+    isolate: bool = False
+    fresh: bool = False
+    """Verify and measure again even where records of this environment exist."""
+    trust: bool = False
+    params: Mapping[str, float | int | str | bool] = field(default_factory=dict)

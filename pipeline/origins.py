@@ -1,0 +1,272 @@
+"""Where a bundle's weights come from: trained here, from the zoo with given weights, or the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.environment import gpus, versions
+from export.bundle.errors import BackendUnavailable, TrainingError, UsageError
+from export.bundle.files import digest_of, sha256_of_file
+from export.bundle.store import StageRecord, Training
+from export.bundle.types import DatasetFacts, ModelSpec, Recipe, TensorSpec, TrainedModel, from_json, to_json
+from export.formats._base import Arrays
+from export.progress import Progress
+from export.registry import entry
+from pipeline.options import Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestSet:
+    """What truth is computed on."""
+
+    stored: Arrays
+    """Inputs by name, as stored (uint8 images)."""
+    labels: npt.NDArray[np.int64] | None
+
+
+class Origin(Protocol):
+    """Gives a TrainedModel, once; and says by a key when it would give another."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def data_digest(self) -> str: ...
+
+    @property
+    def program(self) -> Path | None:
+        """The user's own `.pt2`, where that is what the model came as."""
+        ...
+
+    def key(self) -> str:
+        """Digest of everything that decides the weights."""
+        ...
+
+    def make(self, checkpoints: Path, progress: Progress) -> TrainedModel: ...
+
+    def restore(self, weights: Path, record: StageRecord) -> TrainedModel:
+        """The same model from weights that an earlier run wrote."""
+        ...
+
+    def test_set(self) -> TestSet: ...
+
+
+def training_of(trained: TrainedModel) -> Training:
+    return Training(
+        recipe=trained.recipe,
+        seed=trained.seed,
+        seconds=trained.seconds,
+        metrics=trained.metrics,
+        history=trained.history,
+        facts=trained.facts,
+    )
+
+
+def weights_facts(trained: TrainedModel) -> dict[str, Any]:
+    """What the weights stage keeps beside the file, so that nothing has to be trained to know it."""
+    return {
+        "training": to_json(training_of(trained)),
+        "dataset": to_json(trained.dataset),
+        "inputs": to_json(trained.spec.inputs),
+        "outputs": to_json(trained.spec.outputs),
+    }
+
+
+def trained_from_record(spec: ModelSpec, module: Any, record: StageRecord) -> TrainedModel:
+    training = from_json(Training, record.facts["training"])
+    return TrainedModel(
+        spec=replace(
+            spec,
+            inputs=tuple(from_json(TensorSpec, s) for s in record.facts["inputs"]),
+            outputs=tuple(from_json(TensorSpec, s) for s in record.facts["outputs"]),
+        ),
+        module=module,
+        recipe=training.recipe,
+        metrics=training.metrics,
+        seconds=training.seconds,
+        seed=training.seed,
+        dataset=from_json(DatasetFacts, record.facts["dataset"]),
+        history=training.history,
+        facts=training.facts,
+    )
+
+
+def training_device(asked: str) -> str:
+    """ "cpu" or "cuda"; raises BackendUnavailable where CUDA was asked for by name and cannot be had."""
+    if asked == "cpu" or (asked == "auto" and not gpus()):
+        return "cpu"
+    if not gpus():
+        raise BackendUnavailable("--device cuda: no NVIDIA GPU found; see `pipeline doctor`, or use --device cpu")
+    import torch
+
+    if not torch.cuda.is_available():
+        if asked == "auto":
+            return "cpu"
+        raise BackendUnavailable(
+            f"--device cuda: torch {torch.__version__} cannot use the GPU here; install a CUDA build of torch, "
+            "or use --device cpu"
+        )
+    return "cuda"
+
+
+def recipe_of(spec: ModelSpec, options: Options) -> Recipe:
+    known = {recipe.name: recipe for recipe in spec.recipes}
+    if options.recipe not in known:
+        raise UsageError(f"{spec.id} has no recipe {options.recipe!r}; its recipes are {', '.join(known)}")
+    recipe = known[options.recipe]
+    return replace(
+        recipe,
+        epochs=recipe.epochs if options.epochs is None else options.epochs,
+        seed=recipe.seed if options.seed is None else options.seed,
+    )
+
+
+class ZooOrigin:
+    """A model of the zoo: trained here, or with `weights` that were trained elsewhere."""
+
+    program: Path | None = None
+
+    def __init__(self, model: str, options: Options, progress: Progress, weights: Path | None = None) -> None:
+        from pipeline.datasets._base import data_root, resolve
+
+        self.spec: ModelSpec = entry("pipeline.models", "model", model)
+        self.recipe = recipe_of(self.spec, options)
+        self._options, self._weights, self._progress = options, weights, progress
+        self._root = data_root(options.data_dir)
+        self._device = training_device(options.device)
+        self._dataset, self._note = resolve(options.dataset, self.spec.dataset, self._root, progress)
+
+    @property
+    def id(self) -> str:
+        return self.spec.id
+
+    @property
+    def data_digest(self) -> str:
+        digest = self._dataset.fingerprint(self._root)
+        return self.data.facts.digest if digest is None else digest
+
+    @cached_property
+    def data(self) -> Any:
+        with self._progress.stage(f"data {self._dataset.name}") as bar:
+            data = self._dataset.load(self._root, self._progress)
+            facts = data.facts
+            bar.advance(1, 1, f"{facts.train:,} train, {facts.validation:,} held out, {facts.test:,} test")
+        return data
+
+    def key(self) -> str:
+        from pipeline import train
+
+        if self._weights is not None:
+            return digest_of({"weights": sha256_of_file(self._weights), "model": self.id, "data": self.data_digest})
+        return digest_of(
+            {
+                "model": self.id,
+                "params": dict(self._options.params),
+                "recipe": to_json(self.recipe),
+                "data": self.data_digest,
+                "device": self._device,
+                "compile": self._options.compile_mode,
+                "torch": versions().get("torch", ""),
+                "version": train.VERSION,
+            }
+        )
+
+    def make(self, checkpoints: Path, progress: Progress) -> TrainedModel:
+        from pipeline import train
+
+        if self._weights is not None:
+            return self._given(self._weights)
+        trained = train.train(
+            self.spec,
+            self.recipe,
+            self.data,
+            seed=self.recipe.seed,
+            device=self._device,
+            compile_mode=self._options.compile_mode,
+            checkpoints=checkpoints,
+            progress=progress,
+            params=self._options.params,
+        )
+        return replace(trained, dataset=replace(trained.dataset, note=self._note or trained.dataset.note))
+
+    def _given(self, weights: Path) -> TrainedModel:
+        from pipeline import train
+
+        module = train.restore(self.spec, weights, self._options.params)
+        metrics = train.evaluate(module, self.data.test, self.spec.preprocess)
+        return TrainedModel(
+            spec=self.spec,
+            module=module,
+            recipe=None,
+            metrics=metrics,
+            seconds=0.0,
+            seed=0,
+            dataset=self.data.facts,
+            facts={"weights": weights.name},
+        )
+
+    def restore(self, weights: Path, record: StageRecord) -> TrainedModel:
+        from pipeline import train
+
+        return trained_from_record(self.spec, train.restore(self.spec, weights, self._options.params), record)
+
+    def test_set(self) -> TestSet:
+        test = self.data.test
+        return TestSet(stored={self.spec.inputs[0].name: test.stored}, labels=test.labels)
+
+
+class OwnOrigin:
+    """The user's own network: `FILE.py:factory` with weights, or a `.pt2`; inputs come as an `.npz`."""
+
+    def __init__(self, target: str, weights: Path | None, inputs: Path, dynamic: tuple[str, ...], name: str) -> None:
+        from export.own import load_own
+
+        self._own = load_own(target, weights=weights, inputs=inputs, dynamic=dynamic, name=name)
+        self._target, self._dynamic = target, dynamic
+
+    @property
+    def id(self) -> str:
+        return self._own.trained.spec.id
+
+    @property
+    def data_digest(self) -> str:
+        return self._own.trained.dataset.digest
+
+    @property
+    def program(self) -> Path | None:
+        return self._own.program
+
+    def key(self) -> str:
+        from export.own import fingerprint
+
+        return digest_of({"model": fingerprint(self._own), "dynamic": list(self._dynamic), "data": self.data_digest})
+
+    def make(self, checkpoints: Path, progress: Progress) -> TrainedModel:
+        return self._own.trained
+
+    def restore(self, weights: Path, record: StageRecord) -> TrainedModel:
+        return self._own.trained
+
+    def test_set(self) -> TestSet:
+        return TestSet(stored=self._own.example, labels=None)
+
+
+def model_inputs(stored: Mapping[str, Any], spec: ModelSpec, samples: int) -> Arrays:
+    """The first `samples` of each stored input as the model takes them: the first input preprocessed in float32."""
+    first = spec.inputs[0].name
+    given = {name: np.asarray(values[:samples]) for name, values in stored.items()}
+    if not spec.preprocess.identity:
+        p = spec.preprocess
+        scaled = given[first].astype(np.float32) * np.float32(p.scale)
+        given[first] = (scaled - np.float32(p.mean)) / np.float32(p.std)
+    return given
+
+
+__all__ = ["Origin", "OwnOrigin", "TestSet", "TrainingError", "ZooOrigin", "model_inputs"]

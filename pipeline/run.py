@@ -1,0 +1,129 @@
+"""`train-export` and its parts: build, publish, verify, measure, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from export.bundle.errors import ExportError, UsageError
+from export.bundle.store import Bundle, Training
+from export.bundle.workspace import workspace
+from export.progress import Progress
+from export.registry import entry
+from pipeline.build import Built, build, weights_stage
+from pipeline.judge import Judged, measure, raise_for, raise_for_missing, record_absent, verify, write_reports
+from pipeline.options import Options
+from pipeline.origins import Origin, OwnOrigin, ZooOrigin
+from serve_bench.worker import Workers
+
+Bench = Literal["no", "where new", "again"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a whole run left."""
+
+    bundle: Bundle
+    built: Built | None
+    judged: Judged
+    reports: dict[str, Path]
+
+    def raise_for_failures(self) -> None:
+        """Raises VerdictFailed or ExportError where a verdict or a stage failed; the bundle is kept either way."""
+        raise_for(self.judged.failed)
+        failed = [n for n in self.built.not_built if n.failed] if self.built else []
+        if failed:
+            raise ExportError(f"{failed[0].format} could not be exported: {failed[0].reason}")
+        raise_for_missing(self.judged)
+
+
+def run_all(origin: Origin, options: Options, progress: Progress, *, bench: bool = True) -> Outcome:
+    """Every stage for one model, the up-to-date ones passed over."""
+    root = options.out / origin.id
+    with workspace(root) as place, Workers() as workers:
+        built = build(place, origin, options, progress)
+        return _judge(built.bundle, built, options, workers, progress, "where new" if bench else "no")
+
+
+def judge_bundle(bundle: Bundle, options: Options, progress: Progress, bench: Bench) -> Outcome:
+    """Verification and, where asked, measurement of a bundle that stands."""
+    with workspace(bundle.root), Workers() as workers:
+        return _judge(bundle, None, options, workers, progress, bench)
+
+
+def _judge(
+    bundle: Bundle, built: Built | None, options: Options, workers: Workers, progress: Progress, bench: Bench
+) -> Outcome:
+    judged = verify(bundle, options, workers, progress)
+    record_absent(bundle, judged, built.not_built if built else None)
+    if bench != "no":
+        measure(bundle, judged, options, workers, progress, again=bench == "again")
+    with progress.stage("report") as bar:
+        reports = write_reports(bundle)
+        bar.advance(1, 1, str(reports["html"]))
+    return Outcome(bundle=bundle, built=built, judged=judged, reports=reports)
+
+
+def train_only(origin: Origin, options: Options, progress: Progress) -> Training:
+    """The weights stage alone; its result waits in the workspace for `train-export`."""
+    with workspace(options.out / origin.id) as place:
+        return weights_stage(place, origin, options, progress)
+
+
+def export_own(
+    *,
+    target_model: str,
+    weights: Path | None,
+    inputs: Path | None,
+    dynamic: tuple[str, ...],
+    name: str | None,
+    no_bench: bool,
+    options: Options,
+    progress: Progress,
+) -> Outcome:
+    """A network that is not trained here: `FILE.py:factory`, a `.pt2`, or a zoo model with given weights."""
+    origin: Origin
+    if ".py:" in target_model or target_model.endswith((".py", ".pt2")):
+        if inputs is None:
+            raise UsageError(f"{target_model}: --inputs is needed, an .npz with real samples, one array for each input")
+        with progress.stage(f"load {target_model}"):
+            origin = OwnOrigin(target_model, weights, inputs, dynamic, name)
+    elif weights is None:
+        raise UsageError(
+            f"{target_model}: --weights is needed for a zoo model; to train it: `pipeline train-export {target_model}`; "
+            "a network of your own is named FILE.py:FACTORY or FILE.pt2"
+        )
+    else:
+        origin = ZooOrigin(target_model, options, progress, weights=weights)
+    return run_all(origin, options, progress, bench=not no_bench)
+
+
+def verify_path(
+    path: Path, reference: Path | None, inputs: Path | None, options: Options, progress: Progress
+) -> Judged:
+    """A bundle, or a bare file judged by a `.pt2` on the samples of an `.npz`."""
+    if reference is None and inputs is None:
+        bundle = Bundle.open(path, trust=options.trust)
+        return judge_bundle(bundle, options, progress, "no").judged
+    if reference is None or inputs is None:
+        raise UsageError("a bare file is verified with both --reference MODEL.pt2 and --inputs X.npz")
+    from serve_bench.equivalence.pair import verify_pair
+
+    return Judged(verifications=tuple(verify_pair(path, reference, inputs, progress=progress)), missing=())
+
+
+def bench_paths(paths: Sequence[Path], options: Options, progress: Progress) -> Iterator[Outcome]:
+    """Each bundle measured anew, one after the other."""
+    for path in paths:
+        bundle = Bundle.open(path, trust=options.trust)
+        yield judge_bundle(bundle, options, progress, "again")
+
+
+def report_text(paths: Sequence[Path], report_format: str) -> str:
+    """One report over several bundles, from their records alone."""
+    from serve_bench.reports.summary import summarise
+
+    kind = entry("serve_bench.reports", "report format", report_format)
+    return str(kind.render([summarise(Bundle.open(path)) for path in paths]))
