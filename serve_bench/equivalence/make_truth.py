@@ -1,0 +1,286 @@
+"""Makes truth.npz from `model.pt2`: float64 answers over the whole test set, and eager's own error beside them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.errors import ExportError
+from export.bundle.files import atomic
+from export.bundle.types import Preprocess, TensorSpec
+from export.progress import Bar, Progress
+from serve_bench._child import sample_count, slices
+from serve_bench.backends._helpers import batch_axis, first_line
+from serve_bench.equivalence import program
+from serve_bench.equivalence.bands import relative
+from serve_bench.equivalence.probes import model_ready, synthetic
+
+Array = npt.NDArray[np.generic]
+Arrays = Mapping[str, Array]
+VERSION = 1
+SUBSAMPLE = 1024
+"""Test samples on which eager's error in reduced precision is taken, evenly spread."""
+REDUCED = ("float16", "bfloat16")
+
+
+class NotFinite(ExportError):
+    """The reference itself gives NaN or Inf."""
+
+
+@dataclass
+class _Pool:
+    """What is known of one probe's answers for one output."""
+
+    parts: list[Array] = field(default_factory=list)
+    scale: float = 0.0
+    distance: float = 0.0
+    """max|y32 − y64| so far."""
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """The program, its documented inputs and outputs, and the functions that run it."""
+
+    path: Path
+    inputs: Sequence[TensorSpec]
+    outputs: Sequence[TensorSpec]
+    preprocess: Preprocess
+
+    def ready(self, arrays: Arrays, stored: bool) -> list[Array]:
+        """Model-ready arrays in the order of the inputs; only the first input of the stored form is preprocessed."""
+        steps = [self.preprocess if stored and i == 0 else Preprocess() for i in range(len(self.inputs))]
+        return [model_ready(arrays[s.name], step, s.dtype) for s, step in zip(self.inputs, steps, strict=True)]
+
+
+def make(
+    program_path: Path,
+    stored: Arrays,
+    labels: npt.NDArray[np.int64] | None,
+    preprocess: Preprocess,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    destination: Path,
+    progress: Progress,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Writes truth.npz at `destination` and returns its facts (samples, batch, seconds of each part, eager's errors).
+
+    `stored` holds the test set by input name, (N, …), as it is stored. The program is loaded afresh for each
+    precision, so nothing of the caller's is changed. Intermediate tensors stay within a fixed memory budget. Raises
+    ExportError where the program itself gives NaN or Inf on the test set (nothing could be verified against it) or
+    does not fit its inputs and outputs, BackendUnavailable without torch.
+    """
+    program.require_torch("the float64 truth")
+    reference = _Reference(program_path, inputs, outputs, preprocess)
+    total = sample_count(inputs, stored)
+    if total == 0:
+        raise ExportError(f"{program_path}: there are no samples to take the truth of; give at least one")
+    started = time.perf_counter()
+    with progress.stage("float64 truth") as bar, program.one_thread_each() as pool:
+        wide, single = program.load(program_path, "float64"), program.load(program_path, "float32")
+        batch = _batch(reference, wide, stored)
+        calls = (program.caller(wide, "float64"), program.caller(single, "float32"))
+        test = _answers(reference, pool, calls, "test", stored, batch, bar)
+        probes, skipped = _synthetic(reference, stored, seed)
+        pools = {"test": test}
+        for name in list(probes):
+            try:
+                pools[name] = _answers(reference, pool, calls, name, probes[name], batch, None)
+            except NotFinite as error:
+                skipped[name] = str(error)
+                del probes[name]
+        seconds = {"float64 and float32": time.perf_counter() - started}
+        given = {"test": stored} | probes
+        errors, absent = _reduced(reference, pool, given, pools, batch, seconds)
+    arrays = _arrays(reference, given, pools, errors, labels)
+    notes = {"skipped": skipped, "absent": absent, "seed": seed}
+    before = time.perf_counter()
+    write(destination, arrays, _meta(reference, list(pools), total) | notes)
+    seconds["writing"] = time.perf_counter() - before
+    own = {k: float(v.reshape(())) for k, v in arrays.items() if "/error/" in k}
+    facts = {"samples": total, "batch": batch, "threads": program.cores(), "seconds": seconds, "errors": own}
+    return facts | notes
+
+
+def _meta(reference: _Reference, probes: list[str], total: int) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "probes": probes,
+        "inputs": {s.name: s.dtype for s in reference.inputs},
+        "outputs": [s.name for s in reference.outputs],
+        "input_axes": {s.name: batch_axis(s) or 0 for s in reference.inputs},
+        "output_axes": {s.name: batch_axis(s) or 0 for s in reference.outputs},
+        "subsample": min(total, SUBSAMPLE),
+    }
+
+
+def write(destination: Path, arrays: Arrays, meta: Mapping[str, Any]) -> None:
+    """The arrays and their description as one compressed .npz, whole or not there; equal content gives equal bytes."""
+    text = json.dumps(meta, sort_keys=True).encode()
+    with atomic(destination) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays, meta=np.frombuffer(text, np.uint8))  # type: ignore[arg-type]
+
+
+def _synthetic(reference: _Reference, stored: Arrays, seed: int) -> tuple[dict[str, dict[str, Array]], dict[str, str]]:
+    few, _ = next(slices(reference.inputs, stored, 256))
+    ready = {s.name: a for s, a in zip(reference.inputs, reference.ready(few, stored=True), strict=True)}
+    return synthetic(reference.inputs, ready, {s.name: batch_axis(s) or 0 for s in reference.inputs}, seed)
+
+
+def _batch(reference: _Reference, wide: Any, stored: Arrays) -> int:
+    few, _ = next(slices(reference.inputs, stored, min(2, sample_count(reference.inputs, stored))))
+    arrays = reference.ready(few, stored=True)
+    try:
+        return program.batch_for(wide, arrays, "float64")
+    except Exception as error:
+        raise ExportError(
+            f"{reference.path}: cannot run in float64 on these inputs: {first_line(error)}; "
+            "check names, shapes and types of the inputs"
+        ) from error
+
+
+def _answers(
+    reference: _Reference,
+    pool: Any,
+    calls: Sequence[program.Call],
+    probe: str,
+    given: Arrays,
+    batch: int,
+    bar: Bar | None,
+) -> list[_Pool]:
+    """Runs every sample in float64 and in eager float32, batches shared out over all cores; one pool an output."""
+    axes = [batch_axis(s) or 0 for s in reference.outputs]
+    pools = [_Pool() for _ in reference.outputs]
+    total, done = sample_count(reference.inputs, given), 0
+
+    def both(piece: tuple[Arrays, int]) -> tuple[list[list[Array]], int]:
+        arrays = reference.ready(piece[0], stored=probe == "test")
+        return [call(arrays) for call in calls], piece[1]
+
+    for (wide, single), count in pool.map(both, _lazily(reference, given, batch)):
+        program.check_outputs(wide, reference.outputs, reference.path)
+        for i, found in enumerate(pools):
+            y64, y32 = (y[i].take(range(count), axis=axes[i]) for y in (wide, single))
+            _check_finite(reference, probe, i, done, y64, y32)
+            found.parts.append(y64)
+            found.scale = max(found.scale, float(np.abs(y64).max(initial=0.0)))
+            found.distance = max(found.distance, float(np.abs(y32 - y64).max(initial=0.0)))
+        done += count
+        if bar is not None:
+            bar.advance(done, total)
+    return pools
+
+
+def _lazily(reference: _Reference, given: Arrays, batch: int) -> Iterator[tuple[Arrays, int]]:
+    return slices(reference.inputs, given, batch)
+
+
+def _check_finite(reference: _Reference, probe: str, output: int, start: int, y64: Array, y32: Array) -> None:
+    for precision, y in (("float64", y64), ("eager float32", y32)):
+        bad = np.argwhere(~np.isfinite(y))
+        if len(bad):
+            where = (start + int(bad[0][0]), *map(int, bad[0][1:]))
+            raise NotFinite(
+                f"{reference.path}: the reference itself gives {float(y[tuple(bad[0])])} in {precision} "
+                f"(probe {probe!r}, output {reference.outputs[output].name!r}, index {where}), "
+                "so nothing can be verified against it; "
+                "check the weights and the inputs"
+            )
+
+
+def _reduced(
+    reference: _Reference,
+    pool: Any,
+    given: Mapping[str, Arrays],
+    pools: Mapping[str, list[_Pool]],
+    batch: int,
+    seconds: dict[str, float],
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Eager's error in float16 and bfloat16 by truth key, over a subsample; and why a precision has none."""
+    errors: dict[str, float] = {}
+    absent: dict[str, str] = {}
+    for precision in REDUCED:
+        started = time.perf_counter()
+        for everywhere in (False, True):
+            call = program.caller(program.load(reference.path, precision, everywhere=everywhere), precision)
+            try:
+                found = {
+                    f"{probe}/error/{precision}/{s.name}": value
+                    for probe, arrays in given.items()
+                    for s, value in zip(
+                        reference.outputs,
+                        _distances(reference, pool, call, probe, arrays, pools[probe], batch),
+                        strict=True,
+                    )
+                }
+            except Exception as error:
+                absent[precision] = f"eager cannot run in it: {first_line(error)}"
+                continue
+            absent.pop(precision, None)
+            overflowed = {key for key, value in found.items() if not np.isfinite(value)}
+            errors |= {key: value for key, value in found.items() if key not in overflowed}
+            if overflowed:
+                absent[precision] = f"eager gives NaN or Inf in it: {', '.join(sorted(overflowed))}"
+            break
+        seconds[precision] = time.perf_counter() - started
+    return errors, absent
+
+
+def _distances(
+    reference: _Reference,
+    pool: Any,
+    call: program.Call,
+    probe: str,
+    given: Arrays,
+    pools: Sequence[_Pool],
+    batch: int,
+) -> list[float]:
+    """max|y − y64| / scale of each output over at most SUBSAMPLE samples of a probe."""
+    total = sample_count(reference.inputs, given)
+    rows = np.linspace(0, total - 1, min(total, SUBSAMPLE)).astype(np.int64)
+    few = {s.name: given[s.name].take(rows, axis=batch_axis(s) or 0) for s in reference.inputs}
+    truths = [
+        np.concatenate(p.parts, axis=batch_axis(s) or 0).take(rows, axis=batch_axis(s) or 0)
+        for p, s in zip(pools, reference.outputs, strict=True)
+    ]
+    largest, done = [0.0] * len(pools), 0
+
+    def run(piece: tuple[Arrays, int]) -> tuple[list[Array], int]:
+        return call(reference.ready(piece[0], stored=probe == "test")), piece[1]
+
+    for answers, count in pool.map(run, _lazily(reference, few, batch)):
+        for i, spec in enumerate(reference.outputs):
+            axis = batch_axis(spec) or 0
+            answer = answers[i].take(range(count), axis=axis)
+            distance = np.abs(answer - truths[i].take(range(done, done + count), axis=axis)).max(initial=0.0)
+            largest[i] = float(np.fmax(largest[i], distance)) if np.isfinite(distance) else float("inf")
+        done += count
+    return [relative(d, p.scale) for d, p in zip(largest, pools, strict=True)]
+
+
+def _arrays(
+    reference: _Reference,
+    given: Mapping[str, Arrays],
+    pools: Mapping[str, list[_Pool]],
+    errors: Mapping[str, float],
+    labels: npt.NDArray[np.int64] | None,
+) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    for probe, found in pools.items():
+        for s in reference.inputs:
+            arrays[f"{probe}/input/{s.name}"] = np.asarray(given[probe][s.name])
+        for s, p in zip(reference.outputs, found, strict=True):
+            arrays[f"{probe}/output/{s.name}"] = np.concatenate(p.parts, axis=batch_axis(s) or 0)
+            arrays[f"{probe}/scale/{s.name}"] = np.array(p.scale)
+            arrays[f"{probe}/error/float32/{s.name}"] = np.array(relative(p.distance, p.scale))
+    arrays |= {key: np.array(value) for key, value in errors.items()}
+    if labels is not None:
+        arrays["test/label"] = np.asarray(labels, np.int64)
+    return arrays

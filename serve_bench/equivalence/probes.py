@@ -1,0 +1,104 @@
+"""The inputs that artifacts are asked besides the real test set. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.types import Preprocess, TensorSpec
+
+Array = npt.NDArray[np.generic]
+SAMPLES = 256
+"""Of each random probe."""
+
+
+def model_ready(stored: Array, preprocess: Preprocess, dtype: str) -> npt.NDArray[np.generic]:
+    """The stored form as the model takes it: ((float32(x) · scale) − mean) / std, each step rounded to float32.
+
+    An input of an integer type is only cast: tokens and lengths are never scaled.
+    """
+    if not np.issubdtype(np.dtype(dtype), np.floating) or preprocess.identity:
+        return np.ascontiguousarray(stored, dtype=dtype)
+    value = np.multiply(stored.astype(np.float32), np.float32(preprocess.scale))
+    value -= np.float32(preprocess.mean)
+    value /= np.float32(preprocess.std)
+    return np.ascontiguousarray(value, dtype=dtype)
+
+
+def synthetic(
+    specs: Sequence[TensorSpec], samples: Mapping[str, Array], axes: Mapping[str, int], seed: int
+) -> tuple[dict[str, dict[str, Array]], dict[str, str]]:
+    """Probes by name ("gaussian", "uniform", "constant"), each model-ready inputs by name; and why others are skipped.
+
+    `samples` are model-ready real inputs, of which mean, spread and the length of free axes are taken; `axes` says
+    along which axis each input counts samples. Integer inputs are only ever drawn inside a documented range.
+    """
+    found: dict[str, dict[str, Array]] = {}
+    skipped: dict[str, str] = {}
+    integers = [s.name for s in specs if not _floating(s)]
+    unbounded_integers = [s.name for s in specs if not _floating(s) and not _bounded(s)]
+    unbounded = [s.name for s in specs if not _bounded(s)]
+    shapes = {s.name: _shape(samples[s.name], axes[s.name], SAMPLES) for s in specs}
+    rng = np.random.default_rng(seed)
+    if unbounded_integers:
+        skipped["gaussian"] = f"the range of the integer input {unbounded_integers[0]!r} is not documented"
+    elif len(integers) == len(specs):
+        skipped["gaussian"] = "every input is of an integer type"
+    else:
+        found["gaussian"] = {
+            s.name: _gaussian(s, samples[s.name], shapes[s.name], rng)
+            if _floating(s)
+            else _uniform(s, shapes[s.name], rng)
+            for s in specs
+        }
+    if unbounded:
+        skipped["uniform"] = f"the range of input {unbounded[0]!r} is not documented"
+    else:
+        found["uniform"] = {s.name: _uniform(s, shapes[s.name], rng) for s in specs}
+    if unbounded_integers:
+        skipped["constant"] = skipped["gaussian"]
+    else:
+        found["constant"] = {s.name: _constant(s, samples[s.name], axes[s.name]) for s in specs}
+    return found, skipped
+
+
+def _floating(spec: TensorSpec) -> bool:
+    return bool(np.issubdtype(np.dtype(spec.dtype), np.floating))
+
+
+def _bounded(spec: TensorSpec) -> bool:
+    return spec.low is not None and spec.high is not None
+
+
+def _shape(array: Array, axis: int, count: int) -> tuple[int, ...]:
+    return (*array.shape[:axis], count, *array.shape[axis + 1 :])
+
+
+def _gaussian(spec: TensorSpec, real: Array, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """N(0, 1) at the mean and spread of the real inputs."""
+    values = real.astype(np.float64)
+    spread = float(values.std()) or 1.0
+    return (rng.standard_normal(shape) * spread + float(values.mean())).astype(spec.dtype)
+
+
+def _uniform(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    assert spec.low is not None
+    assert spec.high is not None
+    if _floating(spec):
+        return rng.uniform(spec.low, spec.high, shape).astype(spec.dtype)
+    return rng.integers(int(spec.low), int(spec.high), shape, dtype=np.int64, endpoint=True).astype(spec.dtype)
+
+
+def _constant(spec: TensorSpec, real: Array, axis: int) -> Array:
+    """Four samples: zeros, ones, and the two ends of the documented range (of the real inputs' where there is none)."""
+    low, high = (spec.low, spec.high) if _bounded(spec) else (float(real.min()), float(real.max()))
+    assert low is not None
+    assert high is not None
+    levels = np.array([0.0, 1.0, low, high])
+    if not _floating(spec):
+        levels = np.clip(levels, low, high)
+    shape = [1] * real.ndim
+    shape[axis] = len(levels)
+    return np.broadcast_to(levels.reshape(shape), _shape(real, axis, len(levels))).astype(spec.dtype)

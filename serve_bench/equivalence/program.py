@@ -1,0 +1,149 @@
+"""`model.pt2` in a chosen precision, run in batches on all cores. Everything that needs torch stands here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.errors import BackendUnavailable, BundleCorrupt, ExportError
+from export.bundle.types import TensorSpec
+from serve_bench.backends._helpers import first_line, importable
+
+Array = npt.NDArray[np.generic]
+Call = Callable[[Sequence[Array]], list[Array]]
+MEMORY_BYTES = 192 << 20
+"""What all threads together may hold in intermediate tensors."""
+BATCH = 64
+"""Most samples at once: one thread a batch, with tensors that stay in the caches, is the fastest split of cores."""
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_torch(what: str) -> None:
+    """Raises BackendUnavailable with the remedy where torch is not installed."""
+    if not importable("torch"):
+        raise BackendUnavailable(f"{what} needs torch, which is not installed: pip install 'pipeline[train]'")
+
+
+def load(path: Path, dtype: str, *, everywhere: bool = True) -> Any:
+    """The program of `path`, loaded afresh, as a module with parameters in `dtype`, a torch dtype's name.
+
+    With `everywhere`, what the graph itself writes as float32 (zeros for a first hidden state, casts) becomes `dtype`
+    too; else only parameters and buffers do, as `module.to(dtype)` has it. Raises BundleCorrupt where it does not load.
+    """
+    import torch
+
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        raise BundleCorrupt(f"{path}: is no exported program that this torch can load: {first_line(error)}") from error
+    try:
+        module = program.module(check_guards=False)
+    except TypeError:
+        module = program.module()
+    wanted = getattr(torch, dtype)
+    module = module.to(wanted)
+    for part in module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            _retype(part, torch.float32, wanted if everywhere else torch.float32)
+    return module
+
+
+def _retype(module: Any, old: Any, new: Any) -> None:
+    """Writes `new` for the dtype `old` throughout a graph and drops its assertions about dtypes."""
+    import torch
+
+    def swap(value: Any) -> Any:
+        return new if value is old else value
+
+    for node in list(module.graph.nodes):
+        if node.op == "call_function" and "_assert_tensor_metadata" in str(node.target):
+            module.graph.erase_node(node)
+        elif old is not new:
+            node.args = torch.fx.node.map_aggregate(node.args, swap)
+            node.kwargs = torch.fx.node.map_aggregate(node.kwargs, swap)
+    module.recompile()
+
+
+def caller(module: Any, dtype: str) -> Call:
+    """A function of model-ready arrays, in the order of the program's inputs; floating ones are cast to `dtype`."""
+    import torch
+
+    wanted = getattr(torch, dtype)
+
+    def call(arrays: Sequence[Array]) -> list[Array]:
+        tensors = [torch.from_numpy(a) for a in arrays]
+        with torch.inference_mode():
+            answers = module(*(t.to(wanted) if t.is_floating_point() else t for t in tensors))
+            return [_numpy(t) for t in _leaves(answers)]
+
+    return call
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, (list, tuple)) else [value]
+
+
+def _numpy(tensor: Any) -> Array:
+    tensor = tensor.float() if str(tensor.dtype) in ("torch.bfloat16", "torch.float16") else tensor
+    array: Array = tensor.numpy()
+    return array
+
+
+def check_outputs(answers: Sequence[Array], specs: Sequence[TensorSpec], path: Path) -> None:
+    if len(answers) < len(specs):
+        raise ExportError(f"{path}: gives {len(answers)} outputs where {len(specs)} are documented; export it again")
+
+
+@contextmanager
+def one_thread_each() -> Iterator[ThreadPoolExecutor]:
+    """A pool of one Python thread a core, with torch's own threads off in each; restored at the end."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(cores(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(before)
+
+
+def batch_for(module: Any, arrays: Sequence[Array], dtype: str) -> int:
+    """How many samples at once stay inside the memory budget, from one run of the few samples in `arrays`.
+
+    Counts for every operation its operands and results, and for a convolution its unfolded columns; twice the largest
+    is taken, since neighbours in the graph live at the same time.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Meter(TorchDispatchMode):
+        largest = 1
+
+        def __torch_dispatch__(self, op: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = op(*args, **(kwargs or {}))
+            used = sum(t.nbytes for t in _leaves((args, result)) if isinstance(t, torch.Tensor))
+            if "convolution" in str(op) or "conv2d" in str(op):
+                out, weight = _leaves(result)[0], args[1]
+                used += out.nbytes // max(weight.shape[0], 1) * weight[0].numel()
+            self.largest = max(self.largest, used)
+            return result
+
+    wanted = getattr(torch, dtype)
+    tensors = [torch.from_numpy(a) for a in arrays]
+    with torch.no_grad(), Meter() as meter:
+        module(*(t.to(wanted) if t.is_floating_point() else t for t in tensors))
+    samples = max(a.shape[0] for a in arrays)
+    return int(np.clip(MEMORY_BYTES // cores() * samples // (2 * meter.largest), 1, BATCH))

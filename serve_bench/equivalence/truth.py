@@ -1,0 +1,167 @@
+"""The stored truth of a bundle: inputs, float64 answers, and how far eager itself is from them. Read without torch."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.errors import BundleCorrupt
+from export.bundle.types import Preprocess
+from serve_bench.equivalence.make_truth import VERSION, make, write
+from serve_bench.equivalence.probes import model_ready
+
+__all__ = ["GOLDEN_SAMPLES", "VERSION", "Truth", "golden_from_truth", "make"]
+
+Array = npt.NDArray[np.generic]
+GOLDEN_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Truth:
+    """truth.npz (or golden.npz) as it stands on disk; axis 0 counts samples unless `axes` says otherwise."""
+
+    path: Path
+    preprocess: Preprocess
+    arrays: Mapping[str, Array]
+    meta: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, path: Path, preprocess: Preprocess) -> Truth:
+        """Reads and checks it; raises BundleCorrupt where it is cut off, lacks something or does not fit together."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            meta = json.loads(arrays.pop("meta").tobytes().decode())
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            raise BundleCorrupt(f"{path}: is cut off or no truth file; make the bundle again") from error
+        truth = cls(path, preprocess, arrays, meta)
+        truth._check()
+        return truth
+
+    def _check(self) -> None:
+        version = self.meta.get("version") if isinstance(self.meta, dict) else None
+        if version != VERSION:
+            raise BundleCorrupt(
+                f"{self.path}: has version {version!r}, this tool reads {VERSION}; make the bundle again"
+            )
+        needed = ("probes", "inputs", "outputs", "input_axes", "output_axes")
+        if any(key not in self.meta for key in needed) or "test" not in self.meta["probes"]:
+            raise BundleCorrupt(f"{self.path}: its description is incomplete; make the bundle again")
+        for probe in self.probes:
+            for name in self.input_names:
+                self._get(f"{probe}/input/{name}")
+            for name in self.output_names:
+                answers = self._get(f"{probe}/output/{name}")
+                if not np.isfinite(answers).all() or self.error(probe, "float32", name) is None:
+                    raise BundleCorrupt(f"{self.path}: {probe}/output/{name} is no sound truth; make the bundle again")
+                if answers.shape[self.meta["output_axes"][name]] != self.samples(probe):
+                    raise BundleCorrupt(
+                        f"{self.path}: {probe}/output/{name} has too few or too many samples; make the bundle again"
+                    )
+                self.scale(probe, name)
+        if self.labels is not None and len(self.labels) != self.samples("test"):
+            raise BundleCorrupt(f"{self.path}: has not as many labels as test samples; make the bundle again")
+
+    def _get(self, key: str) -> Array:
+        if key not in self.arrays:
+            raise BundleCorrupt(f"{self.path}: {key} is missing; make the bundle again")
+        return self.arrays[key]
+
+    @property
+    def probes(self) -> tuple[str, ...]:
+        """ "test" first."""
+        return tuple(self.meta["probes"])
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """Probe → why this model has none."""
+        return dict(self.meta.get("skipped", {}))
+
+    @property
+    def absent(self) -> Mapping[str, str]:
+        """Precision → why eager's own error in it is not known."""
+        return dict(self.meta.get("absent", {}))
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(self.meta["inputs"])
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(self.meta["outputs"])
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """(N,) of probe "test"; None where the data have none."""
+        found = self.arrays.get("test/label")
+        return None if found is None else found.astype(np.int64)
+
+    def samples(self, probe: str) -> int:
+        first = self.input_names[0]
+        return int(self._get(f"{probe}/input/{first}").shape[self.meta["input_axes"][first]])
+
+    def stored(self, probe: str) -> dict[str, Array]:
+        """Inputs as they are stored: probe "test" as the data set has them (uint8, …), others model-ready."""
+        return {name: self._get(f"{probe}/input/{name}") for name in self.input_names}
+
+    def inputs(self, probe: str) -> dict[str, Array]:
+        """Inputs as the model takes them, by name."""
+        ready = self.stored(probe)
+        if probe != "test":
+            return ready
+        types = self.meta["inputs"]
+        first = self.input_names[0]
+        return {
+            name: model_ready(array, self.preprocess if name == first else Preprocess(), types[name])
+            for name, array in ready.items()
+        }
+
+    def outputs(self, probe: str) -> dict[str, npt.NDArray[np.float64]]:
+        """float64 answers by name, (N, …)."""
+        return {name: self._get(f"{probe}/output/{name}").astype(np.float64) for name in self.output_names}
+
+    def output_axis(self, output: str) -> int:
+        """The axis along which an output counts samples."""
+        return int(self.meta["output_axes"][output])
+
+    def scale(self, probe: str, output: str) -> float:
+        """max|y64| over the probe's class."""
+        return self._scalar(f"{probe}/scale/{output}")
+
+    def error(self, probe: str, precision: str, output: str) -> float | None:
+        """Eager's own pooled error in `precision`, in units of the scale; None where eager cannot run in it."""
+        key = f"{probe}/error/{precision}/{output}"
+        return self._scalar(key) if key in self.arrays else None
+
+    def _scalar(self, key: str) -> float:
+        value = self._get(key)
+        if value.size != 1 or not np.isfinite(value).all():
+            raise BundleCorrupt(f"{self.path}: {key} is no finite number; make the bundle again")
+        return float(value.reshape(()))
+
+
+def golden_from_truth(truth: Path, destination: Path, samples: int = GOLDEN_SAMPLES) -> None:
+    """The first samples of probe "test" with their answers, in the same format: what a deployed copy checks itself by.
+
+    Scales and eager's errors stay those of the whole test set.
+    """
+    whole = Truth.load(truth, Preprocess())
+    axes = {"input": whole.meta["input_axes"], "output": whole.meta["output_axes"]}
+    arrays: dict[str, Array] = {}
+    for key, array in whole.arrays.items():
+        probe, kind, *rest = key.split("/", 2)
+        if probe != "test":
+            continue
+        if kind in axes:
+            array = array.take(range(min(samples, whole.samples("test"))), axis=axes[kind][rest[0]])
+        arrays[key] = array[:samples] if kind == "label" else array
+    write(destination, arrays, dict(whole.meta) | {"probes": ["test"], "skipped": {}})
