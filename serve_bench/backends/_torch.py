@@ -15,7 +15,16 @@ from serve_bench.backends._base import Arrays
 from serve_bench.backends._helpers import NO_GPU, first_line, gpu_names, importable, only_device, version
 
 DEVICES = ("cpu", "cuda")
-PRELOAD = ("torch",)
+PRELOAD = (
+    "torch",
+    "torch._dynamo",
+    "torch._inductor.compile_fx",
+    "torch._export.serde.serialize",
+    "torch.export._trace",
+    "torch.export._unlift",
+    "sympy.combinatorics",
+)
+"""What `torch.export.load` and `torch.compile` would import in every child, 2 s each time; no thread is made by it."""
 
 _threads_set: int | None = None
 
