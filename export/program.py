@@ -1,4 +1,4 @@
-"""Reading `model.pt2`, the one graph that everything else is made from. Opening one runs what is in it: only trusted ones.
+"""Reading `model.pt2`, the one graph that everything else is made from. Opening one runs what is in it: trust first.
 
 An `ExportedProgram` file holds a graph as JSON whose symbolic sizes are evaluated as Python, and may hold pickles.
 """
@@ -50,7 +50,9 @@ def module_in(path: Path, dtype: str) -> Any:
     import torch
 
     target = getattr(torch, dtype)
-    module = module_of(load_program(path)).to(target)
+    program = load_program(path)
+    flatten_signature(program)
+    module = module_of(program).to(target)
     for graph_module in [m for m in module.modules() if isinstance(m, torch.fx.GraphModule)]:
         for node in graph_module.graph.nodes:
             node.args = _retyped(node.args, torch.float32, target)
@@ -156,6 +158,17 @@ def dynamic_shapes(specs: Sequence[TensorSpec]) -> tuple[dict[int, Any], ...]:
 
     dims = {name: torch.export.Dim(name, min=1) for name in dynamic_axes(specs)}
     return tuple({i: dims[n] for i, n in enumerate(spec.shape) if isinstance(n, str)} for spec in specs)
+
+
+def flatten_signature(program: Any) -> None:
+    """Makes the program take its tensors one by one and give them as one flat tuple; the graph itself is so already."""
+    from torch.utils import _pytree
+
+    signature = program.module_call_graph[0].signature
+    inputs = len(program.graph_signature.user_inputs)
+    outputs = len(program.graph_signature.user_outputs)
+    signature.in_spec = _pytree.tree_structure((tuple(range(inputs)), {}))
+    signature.out_spec = _pytree.tree_structure(0 if outputs == 1 else tuple(range(outputs)))
 
 
 def strip_sources(program: Any) -> None:

@@ -16,6 +16,7 @@ from export.program import (
     content_of_program,
     dynamic_axes,
     dynamic_shapes,
+    flatten_signature,
     leaves,
     load_program,
     module_in,
@@ -33,6 +34,8 @@ class ExportedProgram:
     precision: Precision = "float32"
     filename = "model.pt2"
     version = 1
+    libraries = ("torch",)
+    options: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
         return None
@@ -46,8 +49,7 @@ class ExportedProgram:
             program = load_program(source.program) if source.program else _exported(source)
             strip_sources(program)
             program._example_inputs = None  # a pickle, and samples that need not travel
-            if source.program:
-                flatten_signature(program)
+            flatten_signature(program)
             stream = io.BytesIO()
             torch.export.save(program, stream)
             destination.write_bytes(stream.getvalue())
@@ -60,7 +62,7 @@ class ExportedProgram:
                 path=self.filename,
                 started=started,
                 parent=parent,
-                libraries=("torch",),
+                libraries=self.libraries,
                 content=content_of_program(written),
                 facts=facts,
             )
@@ -73,17 +75,6 @@ def _exported(source: Source) -> Any:
     return torch.export.export(
         source.trained.module, tensors(source.example, specs), dynamic_shapes=dynamic_shapes(specs), strict=False
     )
-
-
-def flatten_signature(program: Any) -> None:
-    """Makes the program take its tensors one by one and give them as one flat tuple; the graph itself is so already."""
-    from torch.utils import _pytree
-
-    signature = program.module_call_graph[0].signature
-    inputs = len(program.graph_signature.user_inputs)
-    outputs = len(program.graph_signature.user_outputs)
-    signature.in_spec = _pytree.tree_structure((tuple(range(inputs)), {}))
-    signature.out_spec = _pytree.tree_structure(0 if outputs == 1 else tuple(range(outputs)))
 
 
 def check(source: Source, path: Path) -> dict[str, Json]:

@@ -20,6 +20,8 @@ NEWEST_OPSET = 24
 class Onnx:
     needs: str | None = "exported_program"
     version = 1
+    libraries = ("torch", "onnx", "onnxscript")
+    options: tuple[str, ...] = ("opset",)
 
     def __init__(self, name: str, precision: Precision, filename: str) -> None:
         self.name, self.precision, self.filename = name, precision, filename
@@ -48,7 +50,7 @@ class Onnx:
             started=started,
             parent=parent,
             precision=self.precision,
-            libraries=("torch", "onnx", "onnxscript"),
+            libraries=self.libraries,
             facts={
                 "opset": opset_of(model),
                 "ir_version": model.ir_version,

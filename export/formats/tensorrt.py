@@ -80,6 +80,8 @@ def _missing(target: str) -> str:
 
 class TensorRT:
     version = 1
+    libraries = ("tensorrt", "tensorrt-rtx")
+    options: tuple[str, ...] = ("target", "max_batch", "opt_batch")
 
     def __init__(self, name: str, needs: str, precision: Precision, filename: str) -> None:
         self.name, self.precision, self.filename = name, precision, filename

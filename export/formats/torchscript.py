@@ -28,6 +28,8 @@ class TorchScript:
     precision: Precision = "float32"
     filename = "model.torchscript.pt"
     version = 1
+    libraries = ("torch",)
+    options: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
         return None
@@ -53,7 +55,7 @@ class TorchScript:
                 path=self.filename,
                 started=started,
                 parent=parent,
-                libraries=("torch",),
+                libraries=self.libraries,
                 content=content_of_archive(data),
                 facts={"frozen": True, "made_by": "trace", "check": check(source, data)},
             )

@@ -16,6 +16,8 @@ class Weights:
     precision: Precision = "float32"
     filename = "weights.safetensors"
     version = 1
+    libraries = ("torch", "safetensors")
+    options: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
         return None
@@ -35,7 +37,7 @@ class Weights:
             path=self.filename,
             started=started,
             parent=None,
-            libraries=("torch", "safetensors"),
+            libraries=self.libraries,
             facts={"tensors": len(state), "parameters": sum(p.numel() for p in source.trained.module.parameters())},
         )
 
