@@ -15,9 +15,8 @@ from serve_bench.backends._base import Arrays
 from serve_bench.backends._helpers import first_line
 
 BOOKKEEPING = frozenset(
-    ("Shape", "Size", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Constant", "ConstantOfShape")
-    + ("Range", "Reshape", "Equal", "Where", "Expand", "Identity")
-)
+    ["Shape", "Size", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Constant", "ConstantOfShape"]
+) | frozenset(["Range", "Reshape", "Equal", "Where", "Expand", "Identity"])
 """Operators that move shapes and indices about; any other has to be of an integer type to count as bookkeeping."""
 
 

@@ -15,16 +15,7 @@ from serve_bench.backends._base import Arrays
 from serve_bench.backends._helpers import NO_GPU, first_line, gpu_names, importable, only_device, version
 
 DEVICES = ("cpu", "cuda")
-PRELOAD = (
-    "torch",
-    "torch._dynamo",
-    "torch._inductor.compile_fx",
-    "torch._export.serde.serialize",
-    "torch.export._trace",
-    "torch.export._unlift",
-    "sympy.combinatorics",
-)
-"""What `torch.export.load` and `torch.compile` would import in every child, 2 s each time; no thread is made by it."""
+PRELOAD = ("serve_bench.backends._preload_torch",)
 
 _threads_set: int | None = None
 
@@ -55,6 +46,8 @@ def prepare(name: str, device: str, threads: int) -> dict[str, Any]:
 
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    if device == "cuda" and torch.cuda._is_in_bad_fork():
+        raise BackendFailed(f"{name}: CUDA was opened before this process was forked: run it with --isolate")
     if device == "cuda" and not torch.cuda.is_available():
         raise BackendUnavailable(f"{name}: torch sees no CUDA device: {NO_GPU}")
     if _threads_set not in (None, threads):
