@@ -25,6 +25,16 @@ MODULES = (
     "torch._inductor.codegen.cpp",
     "torch._inductor.codegen.cpp_wrapper_cpu",
     "torch._inductor.fx_passes.post_grad",
+    "torch._inductor.codegen.cuda_combined_scheduling",
+    "torch._inductor.codegen.halide",
+    "torch._inductor.codegen.mps",
+    "torch._inductor.codegen.pallas",
+    "torch._inductor.codegen.wrapper_fxir",
+    "torch._inductor.codegen.xpu.xpu_combined_scheduling",
+    "torch._dynamo.backends.inductor",
+    "torch._dynamo.repro.after_dynamo",
+    "torch.distributed.tensor.experimental",
+    "torch.fx.experimental.validator",
     "sympy.combinatorics",
     "sympy.tensor.tensor",
 )
@@ -37,14 +47,15 @@ def cache_folder() -> Path:
     return user_cache_path("pipeline") / "inductor"
 
 
-def _detect_vector_instructions() -> None:
-    """Inductor compiles a trial program for this; its answer is kept in the process, and so in every child."""
-    try:
-        from torch._inductor.cpu_vec_isa import pick_vec_isa
+def _ask_inductor_once() -> None:
+    """Which vector instructions there are (a trial program is compiled for that) and the digests of torch and Triton
+    that name its cached graphs: both are kept in the process, and so in every child, 0.8 s each time."""
+    with contextlib.suppress(Exception):
+        from torch._inductor import codecache, cpu_vec_isa
 
-        pick_vec_isa()
-    except Exception:
-        return
+        cpu_vec_isa.pick_vec_isa()
+        codecache.torch_key()
+        codecache.triton_key()
 
 
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
@@ -54,4 +65,4 @@ for _name in MODULES:
     with contextlib.suppress(ImportError):
         importlib.import_module(_name)
 if cxx_compiler() is not None:
-    _detect_vector_instructions()
+    _ask_inductor_once()
