@@ -128,4 +128,16 @@ def _cells(
     if reason is not None:
         rows: Sequence[Artifact | None] = found or [None]
         return [], [Missing(backend.name, a, device, reason, named) for a in rows]
-    return [Cell(a, backend.name, device) for a in found], []
+    refused = {a.name: reason for a in found if (reason := refusal(a)) is not None}
+    cells = [Cell(a, backend.name, device) for a in found if a.name not in refused]
+    return cells, [Missing(backend.name, a, device, refused[a.name], named) for a in found if a.name in refused]
+
+
+def refusal(artifact: Artifact) -> str | None:
+    """Why an engine of another GPU or version cannot run here, known before it is loaded; None for anything else."""
+    if artifact.format != "tensorrt" or "flavour" not in artifact.facts:
+        return None
+    from export.bundle.environment import gpus, versions
+    from export.formats._engine_facts import engine_mismatch
+
+    return engine_mismatch(artifact.facts, gpus(), versions())
