@@ -29,6 +29,8 @@ class NotBuilt:
     precision: str
     target: str
     reason: str
+    failed: bool = True
+    """Tried and not written; False where this machine lacks what it takes."""
 
 
 def order(names: Sequence[str] | None = None) -> list[str]:

@@ -6,9 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from export.run import NotBuilt, order, target_of, write_one
-
-from export.bundle.environment import environment, gpus, versions
+from export.bundle.environment import environment, versions
 from export.bundle.errors import ExportError
 from export.bundle.files import digest_of
 from export.bundle.store import SCHEMA, Bundle, Manifest, StageRecord, Training
@@ -17,12 +15,11 @@ from export.bundle.workspace import Workspace
 from export.formats._base import ExportOptions, Format, Source
 from export.progress import Progress
 from export.registry import entries
+from export.run import NotBuilt, key_of, not_built, order, path_of, write_one
 from pipeline.options import Options
 from pipeline.origins import Origin, model_inputs, weights_facts
 
-_EXPORT_LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "safetensors")
-_ENGINE_LIBRARIES = ("tensorrt", "tensorrt-rtx", "polygraphy")
-_EXAMPLE_SAMPLES = 4
+_EXAMPLE_SAMPLES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +63,7 @@ class _Build:
         self.stages["weights"] = record
 
     def _write(self, name: str) -> tuple[Any, list[str]]:
-        formats: dict[str, Format] = entries("export.formats")
-        filename = formats[name].filename.format(target=target_of(self.options.target))
+        filename = path_of(name, self.export_options)
         destination = self.place.payload / filename
         destination.parent.mkdir(parents=True, exist_ok=True)
         artifact = replace(write_one(name, self._source(), destination), path=filename)
@@ -80,13 +76,14 @@ class _Build:
             trained=self.trained,
             example=model_inputs(test.stored, self.trained.spec, _EXAMPLE_SAMPLES),
             files={name: (self.place.find(artifact.path), artifact) for name, artifact in self.artifacts.items()},
-            options=self._export_options(),
+            options=self.export_options,
             program=self.origin.program,
         )
 
-    def _export_options(self) -> ExportOptions:
+    @property
+    def export_options(self) -> ExportOptions:
         return ExportOptions(
-            target=target_of(self.options.target),
+            target=self.options.target,
             max_batch=max(512, *self.options.batches),
             cache_dir=self.place.root / "cache",
         )
@@ -94,45 +91,28 @@ class _Build:
     def formats(self) -> None:
         known: dict[str, Format] = entries("export.formats")
         asked = self.options.precisions
-        chosen = [n for n, f in known.items() if n != "weights" and (not asked or f.precision in asked)]
+        chosen = ["exported_program", *(n for n, f in known.items() if not asked or f.precision in asked)]
         for name in order(chosen):
             if name != "weights":
                 self._format(name, known[name])
 
     def _format(self, name: str, kind: Format) -> None:
-        target = target_of(self.options.target) if "{target}" in kind.filename else "any"
-        parents = self.artifacts
         needs = kind.needs or "weights"
-        reason = kind.missing()
-        if reason is None and needs not in parents:
-            reason = f"it is made from {needs}, which was not built"
-        if reason is None:
-            record = self._reuse_or_write(name, kind, parents[needs], target)
-            reason = record.facts.get("failed")
-            self.stages[name] = record
-        else:
+        parent = self.artifacts.get(needs)
+        reason = kind.missing() if parent else f"it is made from {needs}, which was not built"
+        if reason is not None or parent is None:
             self.progress.done(f"export {name}", f"not built: {reason}")
-        if reason is not None:
-            failed = name in self.stages
-            self.not_built.append(
-                NotBuilt(format=name, precision=kind.precision, target=target, reason=reason, failed=failed)
-            )
+            self.not_built.append(replace(not_built(name, self.export_options, str(reason)), failed=False))
+            return
+        self.stages[name] = self._reuse_or_write(name, parent)
+        failed = self.stages[name].facts.get("failed")
+        if failed is not None:
+            self.not_built.append(not_built(name, self.export_options, str(failed)))
 
-    def _reuse_or_write(self, name: str, kind: Format, parent: Artifact, target: str) -> StageRecord:
-        engine = target != "any"
-        libraries = _ENGINE_LIBRARIES if engine else _EXPORT_LIBRARIES
-        key = digest_of(
-            {
-                "format": name,
-                "version": kind.version,
-                "parent": parent.content,
-                "inputs": to_json(self.stages["weights"].facts["inputs"]),
-                "outputs": to_json(self.stages["weights"].facts["outputs"]),
-                "options": {"target": target, "max_batch": self._export_options().max_batch} if engine else {},
-                "gpus": [gpu.name for gpu in gpus()] if engine else [],
-                "producers": {n: v for n, v in versions().items() if n in libraries},
-            }
-        )
+    def _reuse_or_write(self, name: str, parent: Artifact) -> StageRecord:
+        facts = self.stages["weights"].facts
+        shapes = {"inputs": facts["inputs"], "outputs": facts["outputs"]}
+        key = digest_of({"format": name, "parent": parent.content, **shapes, **key_of(name, self.export_options)})
         record = self.place.reuse(name, key)
         if record is not None:
             self.progress.done(f"export {name}", str(record.facts.get("failed", "up to date")))
@@ -156,7 +136,7 @@ class _Build:
             {
                 "program": program.content,
                 "data": self.origin.data_digest,
-                "preprocess": to_json(self.trained_preprocess),
+                "preprocess": to_json(self.origin.preprocess),
                 "torch": versions().get("torch", ""),
                 "version": truth.VERSION,
             }
@@ -167,14 +147,6 @@ class _Build:
         else:
             self.progress.done("truth in float64", "up to date")
         self.stages["truth"] = record
-
-    @property
-    def trained_preprocess(self) -> Any:
-        return self.trained.spec.preprocess if self._trained else self._spec_preprocess()
-
-    def _spec_preprocess(self) -> Any:
-        spec = getattr(self.origin, "spec", None)
-        return spec.preprocess if spec is not None else self.trained.spec.preprocess
 
     def _make_truth(self, key: str) -> StageRecord:
         from serve_bench.equivalence import truth

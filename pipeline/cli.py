@@ -73,13 +73,14 @@ _measuring = _stack(
 class _Group(click.Group):
     """Turns our own errors into one line on stderr and the exit status of their kind."""
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
         from export.bundle.errors import PipelineError
 
-        if kwargs.pop("standalone_mode", True) is False:
-            return super().main(*args, standalone_mode=False, **kwargs)
+        run: Any = super().main
+        if not standalone_mode:
+            return run(*args, standalone_mode=False, **kwargs)
         try:
-            status = super().main(*args, standalone_mode=False, **kwargs)
+            status = run(*args, standalone_mode=False, **kwargs)
             sys.exit(status if isinstance(status, int) else 0)
         except click.ClickException as error:
             error.show()

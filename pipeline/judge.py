@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.run import NotBuilt
-
 from export.bundle.environment import environment
 from export.bundle.errors import BackendUnavailable, VerdictFailed
 from export.bundle.files import write_atomic
@@ -16,6 +14,7 @@ from export.bundle.store import Bundle
 from export.bundle.types import Measurement, Verification, to_json
 from export.progress import Progress
 from export.registry import entries
+from export.run import NotBuilt
 from pipeline.options import Options
 from serve_bench.cells import Cell, Missing, plan
 from serve_bench.worker import Workers
@@ -55,20 +54,21 @@ def verify(bundle: Bundle, options: Options, workers: Workers, progress: Progres
             progress.done(f"verify {cell.label}", "up to date")
     if todo:
         verify_bundle(bundle, workers, todo, options.threads, here, progress)
-    return Judged(verifications=tuple(latest(bundle, cells, here)), missing=tuple(missing))
+    return Judged(verifications=tuple(latest(bundle, cells, here, options.threads)), missing=tuple(missing))
 
 
 def measure(
     bundle: Bundle, judged: Judged, options: Options, workers: Workers, progress: Progress, *, again: bool
 ) -> list[Measurement]:
     """Measures every cell whose verdict passed, all in one interleaved run; with `again` even where that was done."""
-    from serve_bench.latency.rounds import measure_bundle, up_to_date
+    from serve_bench.latency.records import up_to_date
+    from serve_bench.latency.rounds import measure_bundle
 
     passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
     cells, _ = cells_of(bundle, options)
     chosen = [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
     here = environment().id
-    plan_facts = {
+    settings: dict[str, Any] = {
         "batches": options.batches,
         "replicates": options.replicates,
         "threads": options.threads,
@@ -78,10 +78,10 @@ def measure(
     if not chosen:
         progress.done("measure", "nothing passed its verification")
         return []
-    if not again and not options.fresh and up_to_date(bundle, chosen, here, plan_facts):
+    if not again and not options.fresh and up_to_date(bundle, chosen, here, settings):
         progress.done("measure", "up to date")
         return []
-    return measure_bundle(bundle, workers, chosen, environment_id=here, progress=progress, seed=0, **plan_facts)
+    return measure_bundle(bundle, workers, chosen, environment_id=here, progress=progress, seed=0, **settings)
 
 
 def write_reports(bundle: Bundle) -> dict[str, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +14,16 @@ from export.bundle.environment import gpus, versions
 from export.bundle.errors import BackendUnavailable, TrainingError, UsageError
 from export.bundle.files import digest_of, sha256_of_file
 from export.bundle.store import StageRecord, Training
-from export.bundle.types import DatasetFacts, ModelSpec, Recipe, TensorSpec, TrainedModel, from_json, to_json
+from export.bundle.types import (
+    DatasetFacts,
+    ModelSpec,
+    Preprocess,
+    Recipe,
+    TensorSpec,
+    TrainedModel,
+    from_json,
+    to_json,
+)
 from export.formats._base import Arrays
 from export.progress import Progress
 from export.registry import entry
@@ -39,6 +47,9 @@ class Origin(Protocol):
 
     @property
     def data_digest(self) -> str: ...
+
+    @property
+    def preprocess(self) -> Preprocess: ...
 
     @property
     def program(self) -> Path | None:
@@ -148,6 +159,10 @@ class ZooOrigin:
         return self.spec.id
 
     @property
+    def preprocess(self) -> Preprocess:
+        return self.spec.preprocess
+
+    @property
     def data_digest(self) -> str:
         digest = self._dataset.fingerprint(self._root)
         return self.data.facts.digest if digest is None else digest
@@ -225,15 +240,20 @@ class ZooOrigin:
 class OwnOrigin:
     """The user's own network: `FILE.py:factory` with weights, or a `.pt2`; inputs come as an `.npz`."""
 
-    def __init__(self, target: str, weights: Path | None, inputs: Path, dynamic: tuple[str, ...], name: str) -> None:
+    def __init__(
+        self, target: str, weights: Path | None, inputs: Path, dynamic: tuple[str, ...], name: str | None
+    ) -> None:
         from export.own import load_own
 
         self._own = load_own(target, weights=weights, inputs=inputs, dynamic=dynamic, name=name)
-        self._target, self._dynamic = target, dynamic
 
     @property
     def id(self) -> str:
         return self._own.trained.spec.id
+
+    @property
+    def preprocess(self) -> Preprocess:
+        return self._own.trained.spec.preprocess
 
     @property
     def data_digest(self) -> str:
@@ -244,9 +264,19 @@ class OwnOrigin:
         return self._own.program
 
     def key(self) -> str:
-        from export.own import fingerprint
+        from export.formats._base import Source
+        from export.formats.exported_program import content_of_source
 
-        return digest_of({"model": fingerprint(self._own), "dynamic": list(self._dynamic), "data": self.data_digest})
+        spec = self._own.trained.spec
+        source = Source(trained=self._own.trained, example=self._own.example, files={}, program=self.program)
+        return digest_of(
+            {
+                "program": content_of_source(source),
+                "inputs": to_json(spec.inputs),
+                "outputs": to_json(spec.outputs),
+                "data": self.data_digest,
+            }
+        )
 
     def make(self, checkpoints: Path, progress: Progress) -> TrainedModel:
         return self._own.trained
@@ -255,17 +285,19 @@ class OwnOrigin:
         return self._own.trained
 
     def test_set(self) -> TestSet:
-        return TestSet(stored=self._own.example, labels=None)
+        return TestSet(stored=self._own.arrays, labels=None)
 
 
-def model_inputs(stored: Mapping[str, Any], spec: ModelSpec, samples: int) -> Arrays:
-    """The first `samples` of each stored input as the model takes them: the first input preprocessed in float32."""
-    first = spec.inputs[0].name
-    given = {name: np.asarray(values[:samples]) for name, values in stored.items()}
-    if not spec.preprocess.identity:
-        p = spec.preprocess
-        scaled = given[first].astype(np.float32) * np.float32(p.scale)
-        given[first] = (scaled - np.float32(p.mean)) / np.float32(p.std)
+def model_inputs(stored: Arrays, spec: ModelSpec, samples: int) -> Arrays:
+    """The first `samples` of each stored input as the model takes them; all of them where the batch is fixed."""
+    from serve_bench.equivalence.probes import model_ready
+
+    given = {}
+    for i, tensor in enumerate(spec.inputs):
+        values = np.asarray(stored[tensor.name])
+        dynamic = tensor.shape and isinstance(tensor.shape[0], str)
+        preprocess = spec.preprocess if i == 0 else Preprocess()
+        given[tensor.name] = model_ready(values[:samples] if dynamic else values, preprocess, tensor.dtype)
     return given
 
 

@@ -92,7 +92,7 @@ def export_own(
             origin = OwnOrigin(target_model, weights, inputs, dynamic, name)
     elif weights is None:
         raise UsageError(
-            f"{target_model}: --weights is needed for a zoo model; to train it: `pipeline train-export {target_model}`; "
+            f"{target_model}: a zoo model needs --weights (to train it: `pipeline train-export {target_model}`); "
             "a network of your own is named FILE.py:FACTORY or FILE.pt2"
         )
     else:

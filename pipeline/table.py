@@ -34,6 +34,71 @@ def _table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequen
     _console().print(table)
 
 
+_VERDICTS = {"passed": "same", "failed": "NOT THE SAME", "not verified": "not verified"}
+
+
+def print_outcome(outcome: Any, *, as_json: bool) -> None:
+    """The one table of a run, what is absent and why, and where the report and the bundle lie."""
+    from serve_bench.reports.summary import summarise
+
+    summary = summarise(outcome.bundle)
+    if as_json:
+        from export.registry import entry
+
+        print(entry("serve_bench.reports", "report format", "json").render([summary]))
+        return
+    rows = [_outcome_row(row) for row in summary.rows]
+    measured = {row.subject for row in summary.rows}
+    rows += [_unmeasured_row(subject) for subject in summary.subjects if subject not in measured]
+    columns = [
+        ("backend", "left"),
+        ("batch", "right"),
+        ("p50 [99 % bound]", "right"),
+        ("ratio to eager [95 %]", "right"),
+        ("", "left"),
+        ("error (band)", "right"),
+        ("verdict", "left"),
+    ]
+    print()
+    _table(f"{summary.model}: {'; '.join(_said(summary, ('data', 'test accuracy')))}", columns, rows)
+    for absent in summary.absent:
+        print(f"  {absent.kind}: {absent.label}: {absent.reason}")
+    print(f"\n{summary.headline}\n{summary.verdict}\n")
+    print(f"report  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
+
+
+def _said(summary: Any, names: Sequence[str]) -> list[str]:
+    facts = dict(summary.facts)
+    return [f"{name} {facts[name]}" for name in names if name in facts]
+
+
+def _outcome_row(row: Any) -> tuple[str, ...]:
+    from serve_bench.reports import _format
+
+    p50 = row.quantiles.get("p50")
+    boundary = "" if row.boundary == "host" else f" ({row.boundary})"
+    return (
+        row.subject.label + boundary,
+        str(row.batch),
+        _format.bounded(p50) if p50 else row.error or "too few runs",
+        _format.ratio(row.ratio) if row.ratio else "",
+        row.word,
+        *_judged(row.subject),
+    )
+
+
+def _unmeasured_row(subject: Any) -> tuple[str, ...]:
+    return (subject.label, "", "not measured", "", "", *_judged(subject))
+
+
+def _judged(subject: Any) -> tuple[str, str]:
+    from serve_bench.reports import _format
+
+    error = "" if subject.error is None else f"{_format.error(subject.error)} ({_format.error(subject.band)})"
+    reason = f": {subject.reason}" if subject.reason else ""
+    return error, _VERDICTS[subject.verdict] + reason
+
+
 def print_models(*, as_json: bool) -> None:
     from export.registry import entries
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle.errors import ExportError
+from export.bundle.files import digest_of
 from export.bundle.types import Artifact, Json, Precision
 from export.formats._base import Source
 from export.formats._write import exporting, parent_content, record
@@ -75,6 +76,19 @@ def _exported(source: Source) -> Any:
     return torch.export.export(
         source.trained.module, tensors(source.example, specs), dynamic_shapes=dynamic_shapes(specs), strict=False
     )
+
+
+def content_of_source(source: Source) -> str:
+    """Digest of the graph and weights that a source would be exported to: says whether a module has changed.
+
+    Where it cannot be exported, the digest of its own words about that.
+    """
+    try:
+        with exporting(ExportedProgram.name):
+            program = load_program(source.program) if source.program else _exported(source)
+            return content_of_program(program)
+    except ExportError as error:
+        return digest_of(str(error))
 
 
 def check(source: Source, path: Path) -> dict[str, Json]:
