@@ -31,7 +31,7 @@ def engine_facts(artifact: Artifact) -> Mapping[str, Any]:
 def quiet_logger(library: Any) -> Any:
     """A logger that keeps what TensorRT calls an error, so that it can be quoted."""
 
-    class Logger(library.ILogger):  # type: ignore[misc, name-defined]
+    class Logger(library.ILogger):
         def __init__(self) -> None:
             library.ILogger.__init__(self)
             self.errors: list[str] = []

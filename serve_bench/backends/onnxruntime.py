@@ -67,9 +67,11 @@ class OnnxRuntimeCuda:
         if not gpu_names():
             return NO_GPU
         if version("onnxruntime-gpu") is None:
+            return "ONNX Runtime is installed without CUDA: pip uninstall onnxruntime && pip install onnxruntime-gpu"
+        if version("onnxruntime") is not None:
             return (
-                "ONNX Runtime is installed without CUDA: pip uninstall onnxruntime, then pip install onnxruntime-gpu "
-                "(the two must not be installed together)"
+                "onnxruntime and onnxruntime-gpu are both installed and break each other: "
+                "pip uninstall onnxruntime onnxruntime-gpu && pip install onnxruntime-gpu"
             )
         return None
 
