@@ -36,9 +36,35 @@ def load_program(path: Path) -> Any:
 
 def module_of(program: Any) -> Any:
     """The program as a torch module, in the arithmetic of its file, without run-time guards."""
-    if "check_guards" in inspect.signature(program.module).parameters:
-        return program.module(check_guards=False)
-    return program.module()
+    guarded = "check_guards" in inspect.signature(program.module).parameters
+    module = program.module(check_guards=False) if guarded else program.module()
+    module._forward_pre_hooks.clear()
+    module._forward_pre_hooks_with_kwargs.clear()
+    return module
+
+
+def traceable_module(path: Path) -> Any:
+    """The program in `path` as a module for torch.jit.trace: sizes are asked of tensors and stay dynamic."""
+    import torch
+
+    program = load_program(path)
+    flatten_signature(program)
+    module = module_of(program)
+    for node in module.graph.nodes:
+        if node.op == "call_function" and node.target is torch.ops.aten.sym_size.int:
+            node.op, node.target = "call_method", "size"
+        elif isinstance(node.target, torch._ops.OpOverload) and _takes_size(node):
+            name = node.target._schema.name.rpartition("::")[2]
+            node.target = getattr(torch, name, None) or getattr(torch.Tensor, name, node.target)
+    module.recompile()
+    return module
+
+
+def _takes_size(node: Any) -> bool:
+    """Whether the operator is given a dynamic size, which tracing follows through torch's own functions alone."""
+    import torch
+
+    return any(isinstance(i.meta.get("val"), torch.SymInt) for i in node.all_input_nodes)
 
 
 def module_in(path: Path, dtype: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from export.bundle.errors import ExportError, PipelineError
+from export.bundle.errors import BundleError, ExportError, PipelineError
 from export.bundle.files import sha256_of_file
 from export.bundle.types import Artifact, Json, Precision
 from export.formats._base import Source
@@ -37,7 +38,7 @@ def exporting(what: str) -> Iterator[None]:
     """Silences a library's warnings, logs and prints to stdout; its errors become one ExportError named `what`.
 
     stdout is closed off at the file descriptor, since exporters and native code print there; stderr, where progress is
-    drawn, is left alone.
+    drawn, is left alone. A full disk is no property of the format: it raises BundleError.
     """
     loggers = [logging.getLogger(name) for name in CHATTER]
     levels = [logger.level for logger in loggers]
@@ -53,6 +54,8 @@ def exporting(what: str) -> Iterator[None]:
     except (PipelineError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise BundleError(f"{what}: the disk is full; free some space, or choose another with --out") from error
         raise ExportError(f"{what}: {words_of(error)}") from error
     finally:
         sys.stdout.flush()

@@ -14,7 +14,7 @@ from export.bundle.errors import ExportError
 from export.bundle.types import Artifact, Json, Precision
 from export.formats._base import Source
 from export.formats._write import exporting, parent_content, record
-from export.program import dynamic_axes, leaves, resized, tensors
+from export.program import dynamic_axes, leaves, resized, tensors, traceable_module
 
 LARGEST_DIFFERENCE = 1e-3
 """A trace that misses a dynamic size is wrong by far more; the verdict on float32 is given later, from float64."""
@@ -41,8 +41,9 @@ class TorchScript:
             import torch
 
             example = tensors(source.example, source.trained.spec.inputs)
+            module = traceable_module(source.program) if source.program else source.trained.module
             with torch.no_grad():
-                traced = torch.jit.trace(source.trained.module, example, check_trace=False)
+                traced = torch.jit.trace(module, example, check_trace=False)
                 frozen = torch.jit.freeze(traced.eval())
             stream = io.BytesIO()
             torch.jit.save(frozen, stream)

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from export.bundle.errors import ExportError, UnknownName
+from export.bundle.errors import BundleError, ExportError, UnknownName
 from export.bundle.files import sha256_of_file
 from export.formats._base import ExportOptions, Source
 from export.program import content_of_program, load_program, module_in, resized
@@ -204,6 +204,20 @@ def test_a_form_that_cannot_be_written_is_a_row_and_leaves_nothing(small, exampl
     assert reasons["exported_program"].startswith("exported_program: ")
     assert all("\n" not in reason for reason in reasons.values())
     assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+def test_a_full_disk_is_no_row_but_stops(small, example, tmp_path, monkeypatch):
+    import errno
+    from pathlib import Path
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    source = Source(trained=small, example=example, files={})
+    with pytest.raises(BundleError, match="weights: the disk is full; free some space"):
+        write_formats(source, ["weights"], tmp_path.joinpath, Silent())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_format_written_out_of_order_says_so(small, example, tmp_path):

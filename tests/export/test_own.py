@@ -221,6 +221,23 @@ def test_bad_input_is_one_line(folder, case):
     assert "\n" not in str(caught.value)
 
 
+def test_what_a_program_cannot_take_is_said(lstm, folder, tmp_path):
+    import torch
+
+    program = str(lstm[1].path("exported_program"))
+    with pytest.raises(UsageError, match="a .pt2 holds its weights"):
+        load_own(program, inputs=folder / "letters.npz", weights=folder / "w.safetensors")
+    np.savez(tmp_path / "wide.npz", letters=np.ones((3, 6, 4), "float32"))
+    with pytest.raises(
+        DataError, match=r"'letters' is float32 \(3, 6, 4\); the program takes float32 \('batch', 6, 5\)"
+    ):
+        load_own(program, inputs=tmp_path / "wide.npz")
+    torch.export.save(torch.export.export(torch.nn.ReLU(), (torch.ones(2, 3),)), tmp_path / "fixed.pt2")
+    np.savez(tmp_path / "x.npz", np.ones((2, 3), "float32"))
+    with pytest.raises(UsageError, match="exported with a fixed batch"):
+        load_own(str(tmp_path / "fixed.pt2"), inputs=tmp_path / "x.npz", dynamic=("batch",))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
