@@ -16,7 +16,7 @@ from typing import NamedTuple
 from export.bundle.types import Boundary
 from serve_bench.backends._base import Arrays, Session
 
-SETTLED_WITHIN = 0.03
+SETTLED_WITHIN = 0.05
 """Largest relative change of the running median over one doubling of the runs that counts as settled."""
 SETTLE_AT_LEAST_S = 0.005
 """A run of microseconds is warmed up at least this long: two of them are equal by luck."""
@@ -106,8 +106,8 @@ def settle(session: Session, boundary: Boundary, batches: Sequence[Arrays], limi
     """Warms up until the running median has settled, or until `limit_s` seconds have passed.
 
     The running median m(n) is that of the later half of the first n runs. It is looked at for n = 2, 4, 8, … and has
-    settled when a doubling of the runs moved it by at most 3 %, |m(n) − m(n/2)| ≤ 0.03·m(n), and 5 ms have passed.
-    Why: where a warm-up decays, runs n/2 … n being within 3 % of runs n/4 … n/2 leaves less than 3 % still to come, as
+    settled when a doubling of the runs moved it by at most 5 %, |m(n) − m(n/2)| ≤ 0.05·m(n), and 5 ms have passed.
+    Why: where a warm-up decays, runs n/2 … n being within 5 % of runs n/4 … n/2 leaves less than 5 % still to come, as
     each doubling removes more than the one before; a fixed count is too short for a compiler and too long for a batch
     of 512. At least two runs are made, whatever the limit.
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from serve_bench.cells import Cell
     from serve_bench.worker import Worker, Workers
 
-WARM_UP_LIMIT_S = 0.5
+WARM_UP_LIMIT_S = 0.1
 """Of one subject in one replicate; a first run that compiles may take longer, it is one run."""
 
 

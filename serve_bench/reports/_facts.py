@@ -1,0 +1,127 @@
+"""What stands around the figures, in words: the first sentence, the model, how it was measured, what repeats it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from export.bundle.types import Measurement
+from serve_bench.reports import _format as show
+
+if TYPE_CHECKING:
+    from export.bundle.store import Bundle
+    from serve_bench.reports.summary import Row, Subject
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """The fastest backend against eager at the smallest and at the largest batch, in one sentence."""
+    if not any(row.quantiles for row in rows):
+        return "Nothing was measured yet."
+    batches = sorted({row.batch for row in rows})
+    ends = [e for e in (_at(rows, batches[0]), _at(rows, batches[-1]) if len(batches) > 1 else None) if e]
+    if not ends:
+        return "There is no eager baseline in this run: latencies stand alone."
+    first, *others = ends
+    sentence = _claim(*first)
+    for batch, row in others:
+        again = _claim(batch, row).removeprefix(f"{first[1].subject.label} is ")
+        sentence += f"; {again}" if again.startswith("no backend") or row.subject != first[1].subject else f", {again}"
+    return sentence[:1].upper() + sentence[1:] + "."
+
+
+def _at(rows: Sequence[Row], batch: int) -> tuple[int, Row] | None:
+    """The row with the largest ratio at a batch, over the whole of a run (host)."""
+    compared = [r for r in rows if r.batch == batch and r.boundary == "host" and r.ratio]
+    return (batch, max(compared, key=lambda r: r.ratio.value if r.ratio else 0.0)) if compared else None
+
+
+def _claim(batch: int, row: Row) -> str:
+    assert row.ratio is not None
+    figure = show.ratio(row.ratio)
+    if row.word == "faster":
+        return f"{row.subject.label} is {figure} faster than eager at batch {batch}"
+    if row.word == "slower":
+        return f"no backend is faster than eager at batch {batch}: the nearest, {row.subject.label}, runs at {figure}"
+    return f"no backend can be told from eager at batch {batch}: the nearest, {row.subject.label}, runs at {figure}"
+
+
+def verdict(subjects: Sequence[Subject]) -> str:
+    """How many of the verified forms are the same model, and the first that is not."""
+    judged = [s for s in subjects if s.verdict != "not verified"]
+    failed = [s for s in judged if s.verdict == "failed"]
+    if not judged:
+        return "Nothing was verified yet."
+    if failed:
+        names = ", ".join(s.label for s in failed)
+        return f"{len(failed)} of {len(judged)} verified forms are not the same model: {names}."
+    if len(judged) == 1:
+        return "The one verified form is the same model: as close to float64 as its band asks."
+    return f"All {len(judged)} verified forms are the same model: as close to float64 as their bands ask."
+
+
+def model_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """Data, training and accuracy as the manifest has them."""
+    manifest = bundle.manifest
+    data, training = manifest.dataset, manifest.training
+    note = f" — {data.note}" if data.note else ""
+    yield "Data", f"{data.name}: {data.train:,} training, {data.validation:,} validation, {data.test:,} test{note}"
+    accuracy = training.metrics.get("test_accuracy")
+    if accuracy is not None:
+        text = show.percent(accuracy, 2)
+        if manifest.published and manifest.published.metric == "test_accuracy":
+            text += f" (published: {show.percent(manifest.published.figure, 2)}, {manifest.published.source})"
+        yield "Test accuracy", text
+    if training.recipe:
+        recipe = training.recipe
+        yield "Recipe", f"{recipe.name}: {recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer}"
+        facts = training.facts
+        compiled = ""
+        if facts.get("compiled"):
+            compiled = f", torch.compile {show.seconds(float(facts.get('compile_seconds') or 0.0))} of it apart"
+        device = f" on {facts['device']}" if "device" in facts else ""
+        yield "Training", f"{show.seconds(training.seconds)}{device}, seed {training.seed}{compiled}"
+    sizes = ", ".join(f"{a.name} {show.size(a.bytes)}" for a in manifest.artifacts)
+    yield "Files", sizes
+    yield "Payload", bundle.digest[:16]
+
+
+def measuring_facts(run: Sequence[Measurement]) -> Iterator[tuple[str, str]]:
+    """How the latencies of a run were taken; nothing without a run."""
+    if not run:
+        return
+    first, facts = run[0], run[0].facts
+    yield "Run", f"{first.run}, {first.started}"
+    yield "Design", f"{facts['replicates']} replicates, {facts['rounds']} interleaved rounds each, seed {facts['seed']}"
+    over = facts.get("over_budget_s", 0)
+    exceeded = f", {over:.1f} s over it for the least number of runs" if over else ""
+    yield "Budget", f"{facts['budget_s']:g} s asked, {facts['spent_s']:.1f} s spent{exceeded}"
+    yield "Threads", f"{first.threads} for each backend"
+    own = "each session" if facts["isolate"] else "each family of backends (the torch backends share one)"
+    yield "Processes", f"made anew for every replicate, one for {own}"
+    cycled = sorted({r.batch for r in run if r.facts.get("samples_cycled")})
+    repeated = f"; repeated to fill batch {', '.join(map(str, cycled))}" if cycled else ""
+    yield "Inputs", f"{facts['samples']:,} real test samples{repeated}"
+    names = {"host": "copy in, compute, copy out", "device": "compute", "compute": "between two device events"}
+    yield "Boundary", "; ".join(f"{b}: {names[b]}" for b in dict.fromkeys(r.boundary for r in run))
+    unsettled = sum(int(r.facts.get("unsettled_replicates", 0)) for r in run)
+    total = sum(int(r.facts["replicates"]) for r in run if not r.error)
+    yield "Warm-up", f"until the running median settled; {unsettled} of {total} ended at their time limit"
+    void = facts.get("void_replicates", 0)
+    if void:
+        yield "Void replicates", f"{void}: a process died, its replicate was taken again without the culprit"
+
+
+def command(root: str, run: Sequence[Measurement]) -> str:
+    """The command that takes the measurements again."""
+    words = ["pipeline", "bench", root]
+    if run:
+        first, facts = run[0], run[0].facts
+        for batch in facts["batches"]:
+            words += ["--batch", str(batch)]
+        words += ["--budget", f"{facts['budget_s']:g}", "--replicates", str(facts["replicates"])]
+        words += ["--threads", str(first.threads)]
+        words += ["--isolate"] if facts["isolate"] else []
+        for backend in dict.fromkeys(r.backend for r in run):
+            words += ["--backend", backend]
+    return shlex.join(words)

@@ -1,0 +1,73 @@
+"""Numbers as people read them: the only place where a unit becomes text."""
+
+from __future__ import annotations
+
+from serve_bench.latency.stats import Interval, Quantile
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """Three significant digits without an exponent: "48.1", "413", "1,980"."""
+    if value == 0:
+        return "0"
+    magnitude = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    return f"{round(value, digits - magnitude) if magnitude > digits else value:,.{max(digits - magnitude, 0)}f}"
+
+
+def unit_of(value_ns: float) -> tuple[str, float]:
+    """The unit a latency is shown in, and its nanoseconds."""
+    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
+        if value_ns >= size:
+            return unit, size
+    return "ns", 1.0
+
+
+def latency(value_ns: float) -> str:
+    """ "48.1 µs"."""
+    unit, size = unit_of(value_ns)
+    return f"{significant(value_ns / size)} {unit}"
+
+
+def bounds(quantile: Quantile) -> str:
+    """ "[47.3, 49.3]" in the unit of the quantile itself."""
+    _, size = unit_of(quantile.value)
+    return f"[{significant(quantile.low / size)}, {significant(quantile.high / size)}]"
+
+
+def bounded(quantile: Quantile) -> str:
+    """ "48.1 µs [47.3, 49.3]"."""
+    return f"{latency(quantile.value)} {bounds(quantile)}"
+
+
+def ratio(interval: Interval) -> str:
+    """ "4.12× [3.94, 4.31]"."""
+    return f"{significant(interval.value)}× [{significant(interval.low)}, {significant(interval.high)}]"
+
+
+def error(value: float) -> str:
+    """ "2.3e-07"."""
+    return f"{value:.1e}"
+
+
+def rate(per_second: float) -> str:
+    """ "20,800"."""
+    return significant(per_second)
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """ "1.0 %"."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
+def size(count: int) -> str:
+    """Bytes as "1.23 MB" (powers of ten)."""
+    for unit, one in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= one:
+            return f"{significant(count / one)} {unit}"
+    return f"{count} B"
+
+
+def seconds(value: float) -> str:
+    """ "58 s", "3 min 20 s"."""
+    if value < 120:
+        return f"{significant(value, 2)} s"
+    return f"{int(value // 60)} min {int(value % 60)} s"

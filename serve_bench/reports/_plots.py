@@ -1,0 +1,196 @@
+"""Three plots as inline SVG: latency's distribution, throughput, error with its band. Same input, same bytes."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from serve_bench.latency import stats
+from serve_bench.reports.summary import Row, Subject, Summary
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#3c9bd6", "#444444")
+"""Okabe and Ito's palette for colour-blind readers, yellow darkened for a light page."""
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+INK, GRID = "#333a44", "#dfe3e8"
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pipeline",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "grid.color": GRID,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+}
+MOST_POINTS = 120
+"""Of an ECDF's line: a thousand latencies are drawn through their quantiles."""
+
+
+def looks(subjects: Sequence[Subject]) -> dict[str, tuple[str, str]]:
+    """Colour and mark of each subject, the same in every plot."""
+    labels = dict.fromkeys(s.label for s in subjects)
+    return {name: (COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)]) for i, name in enumerate(labels)}
+
+
+def _svg(figure: Any, title: str) -> str:
+    """The figure as an `<svg>` that scales with the page and is read aloud as `title`."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
+    text = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
+    return text.replace("<svg", f'<svg role="img" aria-label="{_escaped(title)}"', 1).strip()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _plain(text: str) -> str:
+    """Text in which matplotlib finds no mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _draw(size: tuple[float, float], title: str, draw: Callable[[Any], None], **grid: Any) -> str:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(squeeze=False, **grid)
+        draw(axes)
+        return _svg(figure, title)
+
+
+def _log_time_axis(axis: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    from serve_bench.reports._format import unit_of
+
+    def shown(value_ns: float, _: int) -> str:
+        unit, size = unit_of(value_ns * (1 + 1e-9))
+        return f"{value_ns / size:.3g} {unit}"
+
+    low, high = axis.get_xlim()
+    axis.set_xscale("log")
+    subs = (1.0,) if high / max(low, 1.0) > 300 else (1.0, 3.0)
+    axis.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
+    axis.xaxis.set_major_formatter(FuncFormatter(shown))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def ecdf(summary: Summary) -> str:
+    """Share of runs at most as slow as x, a panel for each batch; host boundary, log axis; "" without latencies."""
+    rows = [r for r in summary.rows if r.latencies_ns and r.boundary == "host"]
+    batches = sorted({r.batch for r in rows})
+    if not rows:
+        return ""
+    look = looks([r.subject for r in summary.rows])
+
+    def draw(axes: Any) -> None:
+        for axis, batch in zip(axes.flat, batches, strict=False):
+            drawn = [r for r in rows if r.batch == batch]
+            for row in drawn:
+                axis.plot(*_ecdf_points(row), color=look[row.subject.label][0], linewidth=1.8)
+            everything = sorted(x for r in drawn for x in r.latencies_ns)
+            axis.set_xlim(everything[0] * 0.9, stats.quantile(everything, 0.999) * 1.1)
+            axis.set_ylim(0, 1.01)
+            axis.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+            axis.set_title(f"batch {batch}")
+            _log_time_axis(axis)
+        for axis in list(axes.flat)[len(batches) :]:
+            axis.set_visible(False)
+
+    columns = min(2, len(batches))
+    lines = -(-len(batches) // columns)
+    title = "Distribution of latency: share of runs at most as slow as the time on the axis, by batch size"
+    return _draw((3.6 * columns, 2.3 * lines), title, draw, nrows=lines, ncols=columns)
+
+
+def _ecdf_points(row: Row) -> tuple[list[float], list[float]]:
+    ordered = sorted(row.latencies_ns)
+    count = len(ordered)
+    step = max(1, count // MOST_POINTS)
+    picked = sorted({*range(0, count, step), count - 1})
+    return [float(ordered[i]) for i in picked], [(i + 1) / count for i in picked]
+
+
+def throughput(summary: Summary) -> str:
+    """Samples a second at the median latency against batch size, both axes logarithmic; "" without latencies."""
+    rows = [r for r in summary.rows if r.throughput and r.boundary == "host"]
+    if not rows:
+        return ""
+    look = looks([r.subject for r in summary.rows])
+    batches = sorted({r.batch for r in rows})
+
+    def draw(axes: Any) -> None:
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+        axis = axes[0][0]
+        for name, (colour, mark) in look.items():
+            points = sorted((r.batch, r.throughput or 0.0) for r in rows if r.subject.label == name)
+            if points:
+                axis.plot(*zip(*points, strict=True), color=colour, marker=mark, markersize=5, linewidth=1.6)
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set_xticks(batches, [str(b) for b in batches])
+        axis.xaxis.set_minor_locator(NullLocator())
+        top, bottom = max(r.throughput or 0.0 for r in rows), min(r.throughput or 1.0 for r in rows)
+        axis.set_ylim(bottom / 1.4, top * 1.4)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.set_xlabel("batch size")
+        axis.set_ylabel("samples a second")
+
+    return _draw((7.2, 3.4), "Throughput against batch size, in samples a second", draw)
+
+
+def error(summary: Summary) -> str:
+    """Error against float64 as a dot and its band as a tick, on a log axis; "" where nothing was verified."""
+    subjects = [s for s in summary.subjects if s.error is not None and s.band is not None]
+    if not subjects:
+        return ""
+    look = looks([r.subject for r in summary.rows] or summary.subjects)
+    floor = min(s.error or s.band or 1.0 for s in subjects) / 3
+
+    def draw(axes: Any) -> None:
+        from matplotlib.ticker import LogLocator, NullLocator
+
+        axis = axes[0][0]
+        for place, subject in enumerate(subjects):
+            colour, mark = look.get(subject.label, (INK, "o"))
+            value, band = max(subject.error or 0.0, floor), subject.band or floor
+            failed = subject.verdict == "failed"
+            axis.plot([floor, band], [place, place], color=GRID, linewidth=6, solid_capstyle="butt", zorder=1)
+            axis.plot([band, band], [place - 0.32, place + 0.32], color=INK, linewidth=2, zorder=2)
+            axis.plot(value, place, marker="X" if failed else mark, markersize=9 if failed else 7, color=colour)
+        axis.set_xscale("log")
+        axis.set_yticks(range(len(subjects)), [_plain(s.label) for s in subjects])
+        axis.set_ylim(len(subjects) - 0.4, -0.6)
+        axis.grid(visible=False, axis="y")
+        axis.tick_params(axis="y", length=0)
+        axis.xaxis.set_major_locator(LogLocator(numticks=8))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xlabel("error against float64 (dot) and the largest that passes (tick)")
+
+    return _draw((7.2, 0.9 + 0.42 * len(subjects)), "Error against float64 of each form, with its band", draw)

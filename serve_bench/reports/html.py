@@ -1,0 +1,137 @@
+"""A report as one HTML page that needs nothing else: no script, no font, no image from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+from importlib import resources
+
+from export.bundle.types import Boundary
+from serve_bench.reports import _plots, _tables
+from serve_bench.reports.summary import Summary
+
+WORDS = {"faster": "good", "slower": "bad", "passed": "good", "failed": "bad"}
+
+
+def _mark(word: str) -> str:
+    return f'<span class="mark {WORDS.get(word, "plain")}">{escape(word)}</span>'
+
+
+def _figure(text: str) -> str:
+    """ "48.1 µs [47.3, 49.3]" with its bounds in a lighter second line."""
+    value, bracket, rest = text.partition(" [")
+    return f"{escape(value)}<small>[{escape(rest)}</small>" if bracket else escape(text)
+
+
+def _table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table in a container that scrolls on its own; `rows` are HTML already, the first cell heads its row."""
+    yield f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+    yield f"<caption>{escape(caption)}</caption>"
+    yield "<thead><tr>" + "".join(f'<th scope="col">{escape(h)}</th>' for h in headings) + "</tr></thead><tbody>"
+    for head, *cells in rows:
+        yield f'<tr><th scope="row">{head}</th>' + "".join(c if c[:3] == "<td" else f"<td>{c}</td>" for c in cells)
+        yield "</tr>"
+    yield "</tbody></table></div>"
+
+
+def _latency(summary: Summary, batch: int, boundary: Boundary) -> Iterator[str]:
+    rows = [row for row in summary.rows if row.batch == batch and row.boundary == boundary]
+    tails = [name for name in ("p90", "p99") if _tables.rows_that_bear(rows, name)]
+    headings = ["backend", "p50", *tails, "samples/s", "against eager", "", "error, of its band", "verdict"]
+    body = []
+    for line in _tables.lines(summary, batch, boundary):
+        if line.note:
+            span = f'<td class="note" colspan="{len(headings) - 1}">not measured: {escape(line.note)}</td>'
+            body.append([escape(line.backend), span])
+            continue
+        quantiles = [_figure(getattr(line, name)) for name in ("p50", *tails)]
+        word = _mark(line.word) if line.word != _tables.NONE else ""
+        rest = [escape(line.throughput), _figure(line.ratio), word, escape(line.error), _mark(line.verdict)]
+        body.append([escape(line.backend), *quantiles, *rest])
+    delta = _tables.delta_text(summary, batch, boundary)
+    title = _tables.boundary_title(summary, batch, boundary)
+    yield from _table(f"{title} · {delta}" if delta else title, headings, body)
+
+
+def _equivalence(summary: Summary) -> Iterator[str]:
+    rows = [
+        [
+            escape(s.label),
+            escape(_tables.precision_text(s)),
+            escape(_tables.error_text(s)),
+            escape(_tables.decisions_text(s)),
+            escape(_tables.metric_text(s)),
+            _mark(s.verdict) + (f'<small class="why">{escape(s.reason)}</small>' if s.reason else ""),
+        ]
+        for s in summary.subjects
+    ]
+    headings = ["form", "computes in", "error, of its band", "other answers", "metric", "verdict"]
+    yield f"<h2>Is it the same model?</h2><p>{escape(summary.verdict)}</p>"
+    yield from _plot(_plots.error(summary), _tables.ERROR_LEGEND)
+    yield from _table("Every form against float64", headings, rows)
+
+
+def _plot(svg: str, caption: str, key: str = "") -> Iterator[str]:
+    if svg:
+        yield f"<figure>{key}{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _key(summary: Summary) -> str:
+    """Which colour is which backend, in the page's own text."""
+    look = _plots.looks([row.subject for row in summary.rows])
+    items = (f'<li><span style="background:{colour}"></span>{escape(name)}</li>' for name, (colour, _) in look.items())
+    return f'<ul class="key">{"".join(items)}</ul>'
+
+
+def _latencies(summary: Summary) -> Iterator[str]:
+    yield "<h2>How fast is it?</h2>"
+    for batch, boundary in _tables.groups(summary):
+        yield from _latency(summary, batch, boundary)
+    yield f'<p class="legend">{escape(_tables.LEGEND)}</p>'
+    key = _key(summary)
+    yield from _plot(_plots.ecdf(summary), "Share of runs that took at most this long; time on a log axis.", key)
+    yield from _plot(_plots.throughput(summary), "Samples a second at the median latency; both axes log.", key)
+
+
+def _facts(title: str, facts: Sequence[tuple[str, str]]) -> Iterator[str]:
+    if facts:
+        pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts)
+        yield f"<h2>{escape(title)}</h2><dl>{pairs}</dl>"
+
+
+def _one(summary: Summary) -> Iterator[str]:
+    yield f'<article><header><p class="model">{escape(summary.model)}</p><h1>{escape(summary.headline)}</h1>'
+    yield f"<p>{escape(summary.verdict)}</p></header>"
+    if summary.rows:
+        yield from _latencies(summary)
+    if summary.subjects:
+        yield from _equivalence(summary)
+    if summary.absent:
+        rows = [[escape(f"{a.label} {a.artifact}".strip()), escape(a.kind), escape(a.reason)] for a in summary.absent]
+        yield "<h2>What could not run here</h2>"
+        yield from _table("Backends that are not here and forms that were not built", ["what", "", "why"], rows)
+    about = [("About", summary.description)] if summary.description else []
+    yield from _facts("The model", [*about, *summary.facts])
+    yield from _facts("How it was measured", summary.measuring)
+    yield from _facts("Where", list(_tables.environment_facts(summary.environment, summary.environment_id)))
+    yield f"<h2>Again</h2><pre><code>{escape(summary.command)}</code></pre></article>"
+
+
+class Html:
+    name = "html"
+    extension = "html"
+
+    def render(self, summaries: Sequence[Summary]) -> str:
+        """All bundles on one page, one article each."""
+        style = resources.files("serve_bench.reports").joinpath("report.css").read_text()
+        title = escape(", ".join(summary.model for summary in summaries))
+        head = (
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            f"<title>{title}: latency and equivalence</title><style>{style}</style></head><body><main>"
+        )
+        body = "\n".join(part for summary in summaries for part in _one(summary))
+        return f"{head}\n{body}\n</main></body></html>\n"
+
+
+ENTRIES = (Html(),)

@@ -1,0 +1,299 @@
+"""What the records of a bundle say, as rows: a pure reading that every report format and the console are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from export.bundle.store import Bundle
+from export.bundle.types import Artifact, Boundary, Environment, Measurement, Verification, from_json
+from serve_bench.cells import label
+from serve_bench.latency import stats
+from serve_bench.latency.records import whole_runs
+from serve_bench.latency.stats import Interval, Quantile
+from serve_bench.reports import _facts
+
+ENTRIES = ()
+"""No format itself."""
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+BASELINE = "eager"
+Verdict = Literal["passed", "failed", "not verified"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One artifact on one backend: what its verdict says."""
+
+    label: str
+    """The backend, and what of precision and device it does not say itself: "onnxruntime-cpu float16"."""
+    artifact: str
+    artifact_sha256: str
+    backend: str
+    device: str
+    precision_asked: str
+    precision_found: str
+    """Empty where it was not verified."""
+    precision_evidence: str
+    verdict: Verdict
+    reason: str
+    """Why it failed; empty where it passed."""
+    error: float | None
+    """Against float64 on the test probe, the worst output; relative to the largest float64 output."""
+    band: float | None
+    """Largest error that passes."""
+    reference: float | None
+    """Eager's own error in this precision."""
+    output: str
+    """The worst output's name."""
+    samples: int
+    """Of the test probe."""
+    decisions: int
+    disagreements: int
+    """Answers that differ from float64's, of `decisions`."""
+    metric: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One subject at one batch size and boundary."""
+
+    subject: Subject
+    batch: int
+    boundary: Boundary
+    quantiles: Mapping[str, Quantile]
+    """Of "p50", "p90", "p99" those that the sample bears; ns."""
+    throughput: float | None
+    """Samples a second at the median latency."""
+    ratio: Interval | None
+    """How many times as fast as eager at this batch, device and boundary; None for eager itself or without it."""
+    word: str
+    """One of "baseline", "faster", "slower", "indistinguishable", ""."""
+    delta: float | None
+    """δ of this batch and boundary, a fraction."""
+    runs: int
+    cold: Mapping[str, float]
+    """open_ns, first_run_ns."""
+    settings: Mapping[str, Any]
+    error: str
+    """Why there is no figure."""
+    latencies_ns: tuple[int, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Absent:
+    """What could not run or could not be built, with its reason."""
+
+    label: str
+    artifact: str
+    device: str
+    kind: Literal["missing", "not built"]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Everything that a report shows of one bundle."""
+
+    model: str
+    description: str
+    headline: str
+    """The result in one sentence."""
+    verdict: str
+    """The verification in one sentence."""
+    subjects: tuple[Subject, ...]
+    rows: tuple[Row, ...]
+    """By batch, then boundary, then subject; the baseline first."""
+    absent: tuple[Absent, ...]
+    facts: tuple[tuple[str, str], ...]
+    """Name and text: data, training, accuracy, sizes."""
+    measuring: tuple[tuple[str, str], ...]
+    """Name and text: how the latencies were taken; empty where they were not."""
+    environment: Environment | None
+    """Where the figures were taken; None where only its id is known."""
+    environment_id: str
+    deltas: Mapping[str, float]
+    """δ by "batch 8, host"."""
+    run: str
+    command: str
+    """What takes these measurements again."""
+    digest: str
+    """Of the payload."""
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        return tuple(sorted({row.batch for row in self.rows}))
+
+    @property
+    def boundaries(self) -> tuple[Boundary, ...]:
+        return tuple(dict.fromkeys(row.boundary for row in self.rows))
+
+
+def summarise(bundle: Bundle) -> Summary:
+    """The latest whole run and, per cell, the latest verification of the same environment."""
+    runs = whole_runs(bundle)
+    run = runs[-1] if runs else ()
+    verifications = _verifications(bundle, run)
+    subjects = _subjects(bundle.artifacts, run, verifications)
+    rows = _rows(run, subjects)
+    manifest = bundle.manifest
+    environment_id = manifest.environment.id
+    if run or verifications:
+        environment_id = run[0].environment if run else next(iter(verifications.values())).environment
+    return Summary(
+        model=manifest.model,
+        description=manifest.description,
+        headline=_facts.headline(rows),
+        verdict=_facts.verdict(list(subjects.values())),
+        subjects=tuple(subjects.values()),
+        rows=tuple(rows),
+        absent=tuple(_absent(bundle)),
+        facts=tuple(_facts.model_facts(bundle)),
+        measuring=tuple(_facts.measuring_facts(run)),
+        environment=_environment(bundle, environment_id),
+        environment_id=environment_id,
+        deltas={_group(r): r.delta for r in rows if r.delta is not None},
+        run=run[0].run if run else "",
+        command=_facts.command(bundle.root.as_posix(), run),
+        digest=bundle.digest,
+    )
+
+
+def _group(record: Row | Measurement) -> str:
+    return f"batch {record.batch}, {record.boundary}"
+
+
+def _environment(bundle: Bundle, environment_id: str) -> Environment | None:
+    """The environment of this id: the payload's own, or one that was recorded later."""
+    recorded = [from_json(Environment, value) for value in bundle.read("environment")]
+    return next((e for e in (bundle.manifest.environment, *recorded) if e.id == environment_id), None)
+
+
+Key = tuple[str, str, str]
+
+
+def _key(record: Measurement | Verification) -> Key:
+    return record.artifact_sha256, record.backend, record.device
+
+
+def _verifications(bundle: Bundle, run: Sequence[Measurement]) -> dict[Key, Verification]:
+    """The latest verdict of each cell, of the run's environment; without a run, of the latest record's."""
+    records = [from_json(Verification, value) for value in bundle.read("verification")]
+    if not records:
+        return {}
+    environment = run[0].environment if run else records[-1].environment
+    return {_key(r): r for r in records if r.environment == environment}
+
+
+def _subjects(
+    artifacts: Sequence[Artifact], run: Sequence[Measurement], verifications: Mapping[Key, Verification]
+) -> dict[Key, Subject]:
+    """Every cell that was verified or measured, the baseline first, then in the order of their records."""
+    by_sha = {artifact.sha256: artifact for artifact in artifacts}
+    every: list[Measurement | Verification] = [*run, *verifications.values()]
+    records: dict[Key, Measurement | Verification] = {}
+    for record in every:
+        records.setdefault(_key(record), record)
+    order = sorted(records, key=lambda key: key[1] != BASELINE)
+    return {key: _subject(by_sha.get(key[0]), records[key], verifications.get(key)) for key in order}
+
+
+def _subject(
+    artifact: Artifact | None, record: Measurement | Verification, verification: Verification | None
+) -> Subject:
+    asked = artifact.precision if artifact else "float32"
+    tested = [p for p in verification.probes if p.probe == "test"] if verification else []
+    worst = max(tested, key=lambda p: p.error / p.band if p.band else p.error, default=None)
+    verdict: Verdict = "not verified"
+    if verification is not None:
+        verdict = "passed" if verification.passed else "failed"
+    return Subject(
+        label=label(artifact, record.backend, record.device),
+        artifact=record.artifact,
+        artifact_sha256=record.artifact_sha256,
+        backend=record.backend,
+        device=record.device,
+        precision_asked=verification.precision_asked if verification else asked,
+        precision_found=verification.precision_found if verification else "",
+        precision_evidence=verification.precision_evidence if verification else "",
+        verdict=verdict,
+        reason=verification.reason if verification else "",
+        error=worst.error if worst else None,
+        band=worst.band if worst else None,
+        reference=worst.reference if worst else None,
+        output=worst.output if worst else "",
+        samples=worst.samples if worst else 0,
+        decisions=verification.decisions if verification else 0,
+        disagreements=len(verification.disagreements) if verification else 0,
+        metric=verification.metric if verification else {},
+    )
+
+
+def _rows(run: Sequence[Measurement], subjects: Mapping[Key, Subject]) -> list[Row]:
+    """A row for each record, with ratio and δ from the records of its own batch and boundary alone."""
+    medians = {id(r): stats.medians_by_replicate(r.latencies_ns, r.replicates) for r in run if r.latencies_ns}
+    groups: dict[str, list[Measurement]] = {}
+    for record in run:
+        groups.setdefault(_group(record), []).append(record)
+    rows = []
+    for records in groups.values():
+        delta = stats.delta([medians[id(r)] for r in records if id(r) in medians])
+        bases = {r.device: medians.get(id(r)) for r in records if _is_baseline(r)}
+        for record in records:
+            rows.append(_row(record, subjects[_key(record)], medians.get(id(record)), bases, delta))
+    order = {id(subject): i for i, subject in enumerate(subjects.values())}
+    return sorted(rows, key=lambda row: (row.batch, row.boundary != "host", row.boundary, order[id(row.subject)]))
+
+
+def _is_baseline(record: Measurement) -> bool:
+    return record.backend == BASELINE and record.precision == "float32"
+
+
+def _row(
+    record: Measurement,
+    subject: Subject,
+    medians: Mapping[int, float] | None,
+    bases: Mapping[str, Mapping[int, float] | None],
+    delta: float,
+) -> Row:
+    found = {name: stats.bounded_quantile(record.latencies_ns, p) for name, p in QUANTILES.items()}
+    quantiles = {name: q for name, q in found.items() if q is not None}
+    base, ratio, word = bases.get(record.device), None, ""
+    if medians and base:
+        ratio = None if _is_baseline(record) else stats.speed_ratio(base, medians)
+        word = "baseline" if _is_baseline(record) else (stats.word(ratio, delta) if ratio else "")
+    return Row(
+        subject=subject,
+        batch=record.batch,
+        boundary=record.boundary,
+        quantiles=quantiles,
+        throughput=record.batch / quantiles["p50"].value * 1e9 if "p50" in quantiles else None,
+        ratio=ratio,
+        word=word,
+        delta=delta if medians else None,
+        runs=len(record.latencies_ns),
+        cold=record.cold,
+        settings=record.settings,
+        error=record.error,
+        latencies_ns=record.latencies_ns,
+    )
+
+
+def _absent(bundle: Bundle) -> list[Absent]:
+    """From the latest record: backends that are not here, and forms that were not built."""
+    record = (bundle.read("absent") or [{}])[-1]
+    artifacts = {artifact.name: artifact for artifact in bundle.artifacts}
+    found = [
+        Absent(
+            label=label(artifacts.get(m["artifact"]), m["backend"], m["device"]),
+            artifact=m["artifact"],
+            device=m["device"],
+            kind="missing",
+            reason=m["reason"],
+        )
+        for m in record.get("missing", [])
+    ]
+    for form in record.get("not_built", []):
+        target = "" if form["target"] == "any" else form["target"]
+        found.append(Absent(label=form["format"], artifact=target, device="", kind="not built", reason=form["reason"]))
+    return found
