@@ -15,7 +15,7 @@ import numpy.typing as npt
 from export.bundle.errors import ExportError
 from export.bundle.files import atomic
 from export.bundle.types import Preprocess, TensorSpec
-from export.progress import Bar, Progress
+from export.progress import Bar
 from serve_bench._child import sample_count, slices
 from serve_bench.backends._helpers import batch_axis, first_line
 from serve_bench.equivalence import program
@@ -67,15 +67,15 @@ def make(
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     destination: Path,
-    progress: Progress,
+    bar: Bar,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Writes truth.npz at `destination` and returns its facts (samples, batch, seconds of each part, eager's errors).
 
     `stored` holds the test set by input name, (N, …), as it is stored. The program is loaded afresh for each
-    precision, so nothing of the caller's is changed. Intermediate tensors stay within a fixed memory budget. Raises
-    ExportError where the program itself gives NaN or Inf on the test set (nothing could be verified against it) or
-    does not fit its inputs and outputs, BackendUnavailable without torch.
+    precision, so nothing of the caller's is changed; `bar` counts test samples. Intermediate tensors stay within a
+    fixed memory budget. Raises ExportError where the program itself gives NaN or Inf on the test set (nothing could be
+    verified against it) or does not fit its inputs and outputs, BackendUnavailable without torch.
     """
     program.require_torch("the float64 truth")
     reference = _Reference(program_path, inputs, outputs, preprocess)
@@ -83,7 +83,7 @@ def make(
     if total == 0:
         raise ExportError(f"{program_path}: there are no samples to take the truth of; give at least one")
     started = time.perf_counter()
-    with progress.stage("float64 truth") as bar, program.one_thread_each() as pool:
+    with program.one_thread_each() as pool:
         wide, single = program.load(program_path, "float64"), program.load(program_path, "float32")
         batch = _batch(reference, wide, stored)
         calls = (program.caller(wide, "float64"), program.caller(single, "float32"))
@@ -208,27 +208,24 @@ def _reduced(
     absent: dict[str, str] = {}
     for precision in REDUCED:
         started = time.perf_counter()
-        for everywhere in (False, True):
-            call = program.caller(program.load(reference.path, precision, everywhere=everywhere), precision)
-            try:
-                found = {
-                    f"{probe}/error/{precision}/{s.name}": value
-                    for probe, arrays in given.items()
-                    for s, value in zip(
-                        reference.outputs,
-                        _distances(reference, pool, call, probe, arrays, pools[probe], batch),
-                        strict=True,
-                    )
-                }
-            except Exception as error:
-                absent[precision] = f"eager cannot run in it: {first_line(error)}"
-                continue
-            absent.pop(precision, None)
-            overflowed = {key for key, value in found.items() if not np.isfinite(value)}
-            errors |= {key: value for key, value in found.items() if key not in overflowed}
-            if overflowed:
-                absent[precision] = f"eager gives NaN or Inf in it: {', '.join(sorted(overflowed))}"
-            break
+        call = program.caller(program.load(reference.path, precision), precision)
+        try:
+            found = {
+                f"{probe}/error/{precision}/{s.name}": value
+                for probe, arrays in given.items()
+                for s, value in zip(
+                    reference.outputs,
+                    _distances(reference, pool, call, probe, arrays, pools[probe], batch),
+                    strict=True,
+                )
+            }
+        except Exception as error:
+            absent[precision] = f"eager cannot run in it: {first_line(error)}"
+            continue
+        overflowed = sorted(key for key, value in found.items() if not np.isfinite(value))
+        errors |= {key: value for key, value in found.items() if np.isfinite(value)}
+        if overflowed:
+            absent[precision] = f"eager gives NaN or Inf in it: {', '.join(overflowed)}"
         seconds[precision] = time.perf_counter() - started
     return errors, absent
 

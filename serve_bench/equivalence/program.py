@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.bundle.errors import BackendUnavailable, BundleCorrupt, ExportError
+from export.bundle.errors import BackendUnavailable, ExportError
 from export.bundle.types import TensorSpec
-from serve_bench.backends._helpers import first_line, importable
+from export.program import load_program, module_in, module_of
+from serve_bench.backends._helpers import importable
 
 Array = npt.NDArray[np.generic]
 Call = Callable[[Sequence[Array]], list[Array]]
@@ -34,44 +35,13 @@ def require_torch(what: str) -> None:
         raise BackendUnavailable(f"{what} needs torch, which is not installed: pip install 'pipeline[train]'")
 
 
-def load(path: Path, dtype: str, *, everywhere: bool = True) -> Any:
-    """The program of `path`, loaded afresh, as a module with parameters in `dtype`, a torch dtype's name.
+def load(path: Path, dtype: str) -> Any:
+    """The program of `path`, loaded afresh, as a module that computes in `dtype`, a torch dtype's name.
 
-    With `everywhere`, what the graph itself writes as float32 (zeros for a first hidden state, casts) becomes `dtype`
-    too; else only parameters and buffers do, as `module.to(dtype)` has it. Raises BundleCorrupt where it does not load.
+    What the graph itself writes as float32 (zeros for a first hidden state, casts) becomes `dtype` too. Raises
+    ExportError where it does not load.
     """
-    import torch
-
-    try:
-        program = torch.export.load(path)
-    except Exception as error:
-        raise BundleCorrupt(f"{path}: is no exported program that this torch can load: {first_line(error)}") from error
-    try:
-        module = program.module(check_guards=False)
-    except TypeError:
-        module = program.module()
-    wanted = getattr(torch, dtype)
-    module = module.to(wanted)
-    for part in module.modules():
-        if isinstance(part, torch.fx.GraphModule):
-            _retype(part, torch.float32, wanted if everywhere else torch.float32)
-    return module
-
-
-def _retype(module: Any, old: Any, new: Any) -> None:
-    """Writes `new` for the dtype `old` throughout a graph and drops its assertions about dtypes."""
-    import torch
-
-    def swap(value: Any) -> Any:
-        return new if value is old else value
-
-    for node in list(module.graph.nodes):
-        if node.op == "call_function" and "_assert_tensor_metadata" in str(node.target):
-            module.graph.erase_node(node)
-        elif old is not new:
-            node.args = torch.fx.node.map_aggregate(node.args, swap)
-            node.kwargs = torch.fx.node.map_aggregate(node.kwargs, swap)
-    module.recompile()
+    return module_of(load_program(path)) if dtype == "float32" else module_in(path, dtype)
 
 
 def caller(module: Any, dtype: str) -> Call:

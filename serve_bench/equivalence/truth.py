@@ -23,6 +23,8 @@ __all__ = ["GOLDEN_SAMPLES", "VERSION", "Truth", "golden_from_truth", "make"]
 
 Array = npt.NDArray[np.generic]
 GOLDEN_SAMPLES = 32
+FEW = 64
+"""A class of inputs with fewer samples is too small to know eager's error from it."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,16 @@ class Truth:
         """Eager's own pooled error in `precision`, in units of the scale; None where eager cannot run in it."""
         key = f"{probe}/error/{precision}/{output}"
         return self._scalar(key) if key in self.arrays else None
+
+    def reference(self, probe: str, precision: str, output: str) -> float | None:
+        """Eager's own error that judges a probe: that of its class, or, of a class with few samples, the largest of all.
+
+        On few samples eager can be right by luck (seen: 0.35e-3 on the four constant inputs, 1.8e-3 on 256 random ones).
+        """
+        if self.samples(probe) >= FEW:
+            return self.error(probe, precision, output)
+        known = [self.error(p, precision, output) for p in self.probes]
+        return max((e for e in known if e is not None), default=None)
 
     def _scalar(self, key: str) -> float:
         value = self._get(key)

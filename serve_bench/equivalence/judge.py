@@ -1,0 +1,118 @@
+"""Answers against the stored truth: errors, bands, decisions and the sentence that says why not. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.errors import VerdictFailed
+from export.bundle.types import Disagreement, ProbeResult
+from serve_bench.equivalence import bands, decisions
+from serve_bench.equivalence.truth import Truth
+
+Array = npt.NDArray[np.generic]
+LARGEST = float(np.finfo(np.float64).max)
+"""Stands for an infinite error: JSON has no infinity."""
+
+
+def probe_results(
+    truth: Truth, probe: str, source: str, answers: Mapping[str, Array], precision: str
+) -> list[ProbeResult]:
+    """One result an output, of the first samples of the class `source` (all of them where `answers` has as many).
+
+    Scale and reference are those of the whole class. Raises VerdictFailed where outputs are missing or misshapen.
+    """
+    missing = [name for name in truth.output_names if name not in answers]
+    if missing:
+        raise VerdictFailed(
+            f"output {missing[0]!r} is missing; it gives {', '.join(sorted(answers)) or 'none'}: export it again"
+        )
+    results = []
+    for name, y64 in truth.outputs(source).items():
+        axis = truth.output_axis(name)
+        count = answers[name].shape[axis] if answers[name].ndim > axis else 0
+        y64 = y64.take(range(min(count, y64.shape[axis])), axis=axis)
+        try:
+            found = bands.error(answers[name], y64, truth.scale(source, name))
+        except VerdictFailed as error:
+            raise VerdictFailed(f"probe {probe!r}, output {name!r}: {error}") from error
+        reference = truth.reference(source, precision, name)
+        band = bands.band(precision, reference)
+        results.append(
+            ProbeResult(
+                probe=probe,
+                output=name,
+                samples=count,
+                error=min(found.value, LARGEST),
+                reference=reference or 0.0,
+                band=band,
+                ratio=min(found.value / bands.floored(precision, reference), LARGEST),
+                worst_index=found.index,
+                worst_value=found.answer if np.isfinite(found.answer) else None,
+                worst_truth=found.truth,
+                passed=bool(found.finite and found.value <= band),
+            )
+        )
+    return results
+
+
+def decided(truth: Truth, task: str, answers: Mapping[str, Array]) -> str | None:
+    """The output that chooses between classes: the first one that can; None where there is none."""
+    for name, y64 in truth.outputs("test").items():
+        if decisions.decides(task, y64):
+            return name if name in answers else None
+    return None
+
+
+def disagreements(
+    truth: Truth, output: str, answers: Mapping[str, Array], results: Sequence[ProbeResult]
+) -> tuple[Disagreement, ...]:
+    band = next(r.band for r in results if r.probe == "test" and r.output == output)
+    scale = truth.scale("test", output)
+    return decisions.disagreements(answers[output], truth.outputs("test")[output], truth.labels, scale, band)
+
+
+def metric(truth: Truth, task: str, output: str | None, answers: Mapping[str, Array]) -> dict[str, float]:
+    """The task's metric on the test set; empty without labels."""
+    if task != "classification" or output is None or truth.labels is None:
+        return {}
+    return {"test_accuracy": decisions.accuracy(answers[output], truth.labels)}
+
+
+def why_less(backend: str, asked: str, found: str, evidence: str) -> str:
+    """The sentence on a backend that computes in less than it claims; empty where it does not."""
+    if not bands.computes_in_less(asked, found):
+        return ""
+    return f"{backend} claims {asked} but computes in {found} ({evidence}): set it to {asked}"
+
+
+def why_probes(results: Sequence[ProbeResult]) -> str:
+    """Probe, output, index and both values of the worst result outside its band; empty where all are inside."""
+    failed = [r for r in results if not r.passed]
+    if not failed:
+        return ""
+    worst = max(failed, key=lambda r: r.ratio)
+    where = f"probe {worst.probe!r}, output {worst.output!r}, index {worst.worst_index}"
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    if worst.worst_value is None:
+        return f"{where}: NaN or Inf where float64 has {worst.worst_truth:.9g}, on finite input{more}"
+    size = "is infinitely wrong" if worst.error >= LARGEST else f"has error {worst.error:.3g}"
+    return (
+        f"{where}: {worst.worst_value:.9g} where float64 has {worst.worst_truth:.9g}; "
+        f"it {size}, outside its band {worst.band:.3g}{more}"
+    )
+
+
+def why_decisions(found: Sequence[Disagreement]) -> str:
+    """The first decision that the error bound does not explain; empty where all are explained."""
+    unexplained = [d for d in found if not d.explained]
+    if not unexplained:
+        return ""
+    first = unexplained[0]
+    more = f" (and {len(unexplained) - 1} more)" if len(unexplained) > 1 else ""
+    return (
+        f"test sample {first.sample} is answered {first.answer} where float64 answers {first.truth} "
+        f"with a margin of {first.margin:.3g}, and no error inside the band explains it{more}"
+    )

@@ -1,0 +1,205 @@
+"""A bare file against a `.pt2`: for models that this pipeline did not make. Needs torch, for the float64 truth."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.environment import environment
+from export.bundle.errors import DataError, PipelineError, UsageError
+from export.bundle.files import sha256_of_file
+from export.bundle.types import Artifact, Preprocess, TensorSpec, Verification
+from export.progress import Progress, Silent
+from serve_bench.backends._helpers import first_line
+from serve_bench.cells import Missing, plan
+from serve_bench.equivalence import constants, make_truth, program, stored, verdict
+from serve_bench.equivalence.truth import Truth
+from serve_bench.worker import Workers
+
+Array = npt.NDArray[np.generic]
+
+
+def verify_pair(
+    model: Path,
+    reference: Path,
+    inputs: Path,
+    progress: Progress | None = None,
+    threads: int | None = None,
+) -> list[Verification]:
+    """Verdicts on `model` (.onnx, `.pt2` or TorchScript, told apart by content) on every CPU backend that reads it.
+
+    `inputs` is an .npz of model-ready arrays by input name (or, of one input, under any name), samples along the first
+    axis. Both programs are the caller's own and are executed. Raises UsageError where the file is none of these,
+    DataError where inputs do not fit, BackendUnavailable without torch, ExportError where the reference gives NaN.
+    """
+    progress = progress or Silent()
+    threads = threads or program.cores()
+    program.require_torch("verifying a bare file")
+    form = form_of(model)
+    ready, specs_in, specs_out = _described(reference, inputs)
+    artifact = _artifact(model, form, specs_in, specs_out)
+    cells, missing = plan([artifact], None, "cpu")
+    if not cells:
+        raise UsageError(f"{model}: nothing here can run it: {_reasons(missing)}")
+    for row in missing:
+        if row.artifact is not None:
+            progress.done(f"verify {row.label}", f"not run: {row.reason}")
+    with tempfile.TemporaryDirectory(prefix="pipeline-pair-") as folder, Workers() as workers:
+        path = Path(folder) / "truth.npz"
+        with progress.stage("float64 truth") as bar:
+            make_truth.make(reference, ready, None, Preprocess(), specs_in, specs_out, path, bar)
+        truth = Truth.load(path, Preprocess())
+        questions = verdict.questions_of(truth, Path(folder))
+        found = _constants(reference, artifact, Path(folder))
+        here, records = environment().id, []
+        for cell in cells:
+            with progress.stage(f"verify {cell.label}") as bar:
+                record = verdict.verify_cell(cell, workers, truth, questions, "unlabelled", found, threads, here, bar)
+                bar.advance(1, 1, verdict.short(record))
+            records.append(record)
+    return records
+
+
+def form_of(model: Path) -> str:
+    """ "onnx", "exported_program" or "torchscript", from what the file holds; raises UsageError for anything else."""
+    if not model.is_file():
+        raise UsageError(f"{model}: no such file; name an .onnx, a .pt2 or a TorchScript file")
+    if zipfile.is_zipfile(model):
+        with zipfile.ZipFile(model) as archive:
+            names = {n.split("/", 1)[-1] for n in archive.namelist()}
+        if "models/model.json" in names:
+            return "exported_program"
+        if {"data.pkl", "constants.pkl"} <= names:
+            return "torchscript"
+    else:
+        import onnx
+
+        try:
+            if onnx.load(str(model), load_external_data=False).graph.node:
+                return "onnx"
+        except Exception:
+            pass
+    raise UsageError(f"{model}: is neither ONNX nor a .pt2 nor TorchScript; export the model again")
+
+
+def _described(reference: Path, inputs: Path) -> tuple[dict[str, Array], list[TensorSpec], list[TensorSpec]]:
+    """Inputs by name, and the specs of both ends as one run of the reference shows them."""
+    import torch
+
+    from export.program import leaves, load_program
+
+    arrays = _load(inputs)
+    exported = load_program(reference)
+    names = list(exported.graph_signature.user_inputs)
+    if len(arrays) == len(names) == 1:
+        arrays = {names[0]: next(iter(arrays.values()))}
+    missing = [n for n in names if n not in arrays]
+    if missing:
+        raise DataError(f"{inputs}: input {missing[0]!r} is missing; {reference} takes {', '.join(map(str, names))}")
+    if any(a.ndim == 0 or len(a) == 0 for a in arrays.values()):
+        raise DataError(f"{inputs}: holds no samples; give at least one, along the first axis")
+    values = [n.meta["val"] for n in exported.graph.nodes if n.op == "placeholder" and n.name in names]
+    free = [not isinstance(v.shape[0], int) for v in values]
+    kinds = [str(v.dtype).removeprefix("torch.") for v in values]
+    ready = {n: np.ascontiguousarray(arrays[n], dtype=kind) for n, kind in zip(names, kinds, strict=True)}
+    specs_in = [
+        TensorSpec(name=n, dtype=kind, shape=("batch" if loose else len(ready[n]), *ready[n].shape[1:]))
+        for n, kind, loose in zip(names, kinds, free, strict=True)
+    ]
+    for spec, value in zip(specs_in, values, strict=True):
+        if spec.shape[0] != "batch" and int(value.shape[0]) != len(ready[spec.name]):
+            raise DataError(
+                f"{inputs}: {spec.name!r} has {len(ready[spec.name])} samples; "
+                f"{reference} takes {value.shape[0]} at once: give as many"
+            )
+    few = 2 if all(free) else None
+    with torch.no_grad():
+        try:
+            answers = leaves(program.load(reference, "float32")(*(torch.from_numpy(ready[n][:few]) for n in names)))
+        except Exception as error:
+            raise DataError(f"{reference} does not take the inputs of {inputs}: {first_line(error)}") from error
+    batch = "batch" if all(free) else len(ready[names[0]])
+    specs_out = [
+        TensorSpec(name=f"output_{i}", dtype=str(a.dtype).removeprefix("torch."), shape=(batch, *a.shape[1:]))
+        for i, a in enumerate(answers)
+    ]
+    return ready, specs_in, specs_out
+
+
+def _load(inputs: Path) -> dict[str, Array]:
+    try:
+        with np.load(inputs, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{inputs}: is no readable .npz ({first_line(error)}); save it with numpy.savez") from error
+    if not arrays:
+        raise DataError(f"{inputs}: holds no arrays; save one for each input of the reference")
+    return arrays
+
+
+def _artifact(model: Path, form: str, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> Artifact:
+    """The file as an artifact; an ONNX graph's own names are taken, which the truth's are then asked by."""
+    if form == "onnx":
+        _same_names(model, inputs, outputs)
+    sha256 = sha256_of_file(model)
+    return Artifact(
+        format=form,
+        precision="float16" if form == "onnx" and _typed_half(model) else "float32",
+        path=str(model.resolve()),
+        sha256=sha256,
+        content=sha256,
+        bytes=model.stat().st_size,
+        parent=None,
+        producers={},
+        build_seconds=0.0,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+    )
+
+
+def _typed_half(model: Path) -> bool:
+    """Whether most of an ONNX file's floating-point weights are float16."""
+    sizes: dict[str, int] = {}
+    for array in stored.read(model, "onnx").values():
+        sizes[str(array.dtype)] = sizes.get(str(array.dtype), 0) + array.size
+    return sizes.get("float16", 0) > sizes.get("float32", 0)
+
+
+def _same_names(model: Path, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
+    """Renames `outputs` in place to the graph's; raises DataError where the two ends do not fit."""
+    import onnx
+
+    graph = onnx.load(str(model), load_external_data=False).graph
+    weights = {w.name for w in graph.initializer}
+    names = [i.name for i in graph.input if i.name not in weights]
+    if sorted(names) != sorted(s.name for s in inputs):
+        raise DataError(
+            f"{model} takes {', '.join(names)}, the reference takes {', '.join(s.name for s in inputs)}: "
+            "export both with the same input names"
+        )
+    if len(graph.output) != len(outputs):
+        raise DataError(f"{model} has {len(graph.output)} outputs, the reference has {len(outputs)}: export it again")
+    for i, value in enumerate(graph.output):
+        outputs[i] = TensorSpec(name=value.name, dtype=outputs[i].dtype, shape=outputs[i].shape)
+
+
+def _constants(reference: Path, artifact: Artifact, folder: Path) -> Mapping[str, Any]:
+    """The bit check against the reference's own weights; empty where they cannot be read as a checkpoint."""
+    from safetensors.numpy import save_file
+
+    try:
+        weights = folder / "weights.safetensors"
+        save_file({n: a.copy() for n, a in stored.read(reference, "exported_program").items()}, weights)
+        return constants.compare(weights, Path(artifact.path), artifact.format, artifact.precision, reference)
+    except PipelineError:
+        return {}
+
+
+def _reasons(missing: list[Missing]) -> str:
+    return "; ".join(dict.fromkeys(m.reason for m in missing if m.artifact is not None))

@@ -1,0 +1,224 @@
+"""Constants as files hold them, read without executing anything and without torch.
+
+`.pt2` and TorchScript are zip files whose tensors lie there as raw little-endian bytes. What TorchScript says about
+them (type, shape, strides) stands in a pickle; it is read by an unpickler that knows no class but inert ones.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.errors import BundleCorrupt
+
+Array = npt.NDArray[np.generic]
+SCALAR_TYPES = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f2", 7: "f4", 8: "f8", 12: "?", 13: "bf16"}
+"""torch._export.serde.schema.ScalarType."""
+STORAGES = {
+    "ByteStorage": "u1",
+    "CharStorage": "i1",
+    "ShortStorage": "i2",
+    "IntStorage": "i4",
+    "LongStorage": "i8",
+    "HalfStorage": "f2",
+    "FloatStorage": "f4",
+    "DoubleStorage": "f8",
+    "BoolStorage": "?",
+    "BFloat16Storage": "bf16",
+}
+
+
+def read(path: Path, form: str) -> dict[str, Array]:
+    """Every tensor that a file holds, by the name it has there; `form` is an `Artifact.format`.
+
+    Raises BundleCorrupt where the file cannot be read as that form.
+    """
+    readers = {
+        "weights": from_safetensors,
+        "exported_program": from_program,
+        "torchscript": from_torchscript,
+        "onnx": from_onnx,
+    }
+    try:
+        return readers[form](path)
+    except BundleCorrupt:
+        raise
+    except Exception as error:
+        words = str(error).strip().splitlines() or [type(error).__name__]
+        raise BundleCorrupt(
+            f"{path}: its constants cannot be read as {form} ({words[0][:200]}); export it again"
+        ) from error
+
+
+def from_safetensors(path: Path) -> dict[str, Array]:
+    from safetensors.numpy import load_file
+
+    return dict(load_file(path))
+
+
+def from_onnx(path: Path) -> dict[str, Array]:
+    """Initializers and constant nodes of the graph, its subgraphs and functions; external data is refused."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    found: dict[str, Array] = {}
+    for name, tensor in _onnx_tensors(model.graph, model.functions):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            raise BundleCorrupt(f"{path}: {name!r} lies in another file; export it as one file")
+        found[name] = np.asarray(onnx.numpy_helper.to_array(tensor))
+    return found
+
+
+def _onnx_tensors(graph: Any, functions: Any = ()) -> Iterator[tuple[str, Any]]:
+    for tensor in getattr(graph, "initializer", ()):
+        yield tensor.name, tensor
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield node.output[0] if node.output else node.name, attribute.t
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _onnx_tensors(inner)
+    for function in functions:
+        yield from _onnx_tensors(function)
+
+
+def from_program(path: Path) -> dict[str, Array]:
+    """State and constants of a torch.export archive, by their names in the program."""
+    found: dict[str, Array] = {}
+    with zipfile.ZipFile(path) as archive:
+        prefix = archive_prefix(archive, "/archive_format")
+        for folder, config in (("weights", "model_weights_config"), ("constants", "model_constants_config")):
+            text = _bytes(archive, f"{prefix}/data/{folder}/{config}.json")
+            for name, entry in json.loads(text)["config"].items():
+                meta = entry.get("tensor_meta")
+                if meta is None:
+                    continue
+                if entry.get("use_pickle"):
+                    raise BundleCorrupt(f"{path}: {name!r} is pickled, not stored as raw bytes")
+                data = _bytes(archive, f"{prefix}/data/{folder}/{entry['path_name']}")
+                sizes, strides = ([v["as_int"] for v in meta[key]] for key in ("sizes", "strides"))
+                dtype = SCALAR_TYPES[meta["dtype"]]
+                found[name] = _view(data, dtype, meta["storage_offset"]["as_int"], sizes, strides)
+    return found
+
+
+def archive_prefix(archive: zipfile.ZipFile, ending: str) -> str:
+    """The folder that everything in a torch archive lies in."""
+    for name in archive.namelist():
+        if name.endswith(ending) and name.count("/") == 1:
+            return name.split("/", 1)[0]
+    raise BundleCorrupt(f"{archive.filename}: is no archive of torch ({ending.strip('/')} is missing)")
+
+
+def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    except (KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise BundleCorrupt(f"{archive.filename}: {name} is missing or damaged; export it again") from error
+
+
+def _view(data: bytes, dtype: str, offset: int, sizes: list[int], strides: list[int]) -> Array:
+    """A tensor over raw bytes; bfloat16 is widened to float32, which is exact."""
+    if dtype == "bf16":
+        flat: Array = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    else:
+        flat = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"))
+    if 0 in sizes:
+        return np.empty(sizes, flat.dtype)
+    last = offset + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True))
+    if offset < 0 or min([*sizes, *strides, 0]) < 0 or last >= len(flat):
+        raise BundleCorrupt("a tensor reaches beyond its bytes")
+    steps = [s * flat.itemsize for s in strides]
+    return np.lib.stride_tricks.as_strided(flat[offset:], sizes, steps).copy()
+
+
+@dataclass(frozen=True)
+class _Storage:
+    dtype: str
+    key: str
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    storage: _Storage
+    offset: int
+    sizes: list[int]
+    strides: list[int]
+
+
+class _Inert:
+    """Stands for any class or function of a pickle: takes everything, does nothing, remembers its state."""
+
+    def __new__(cls, *_: Any, **__: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *arguments: Any, **_: Any) -> None:
+        self.held: list[Any] = list(arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        self.held = [state]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.held.append({key: value})
+
+    def append(self, value: Any) -> None:
+        self.held.append(value)
+
+    def extend(self, values: Any) -> None:
+        self.held.extend(values)
+
+
+def _rebuild(storage: _Storage, offset: int, sizes: Any, strides: Any, *_: Any) -> _Tensor:
+    return _Tensor(storage, int(offset), [int(n) for n in sizes], [int(s) for s in strides])
+
+
+class _Reader(pickle.Unpickler):
+    """Resolves no name to anything that could act."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _rebuild
+        if module == "torch" and name in STORAGES:
+            return name
+        return _Inert
+
+    def persistent_load(self, pid: Any) -> Any:
+        return _Storage(STORAGES[str(pid[1])], str(pid[2]))
+
+
+def from_torchscript(path: Path) -> dict[str, Array]:
+    """Attributes by their path ("conv1.weight") and inlined constants by their number ("constants.3")."""
+    found: dict[str, Array] = {}
+    with zipfile.ZipFile(path) as archive:
+        prefix = archive_prefix(archive, "/data.pkl")
+        for part in ("data", "constants"):
+            with archive.open(f"{prefix}/{part}.pkl") as stream:
+                root = _Reader(stream).load()
+            for name, tensor in _tensors(root, "" if part == "data" else "constants", set()):
+                data = _bytes(archive, f"{prefix}/{part}/{tensor.storage.key}")
+                found[name] = _view(data, tensor.storage.dtype, tensor.offset, tensor.sizes, tensor.strides)
+    return found
+
+
+def _tensors(value: Any, where: str, seen: set[int]) -> Iterator[tuple[str, _Tensor]]:
+    if isinstance(value, _Tensor):
+        yield where, value
+        return
+    if not isinstance(value, (dict, list, tuple, _Inert)) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, _Inert):
+        items: Any = [("", v) for v in (*value.held, *vars(value).values())]
+    else:
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+    for key, inner in items:
+        yield from _tensors(inner, f"{where}.{key}".strip("."), seen)

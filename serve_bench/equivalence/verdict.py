@@ -1,0 +1,266 @@
+"""The verdict on every exported form, on every backend that runs here."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.errors import PipelineError
+from export.bundle.store import Bundle
+from export.bundle.types import Artifact, Disagreement, Json, Precision, ProbeResult, Verification, from_json, to_json
+from export.progress import Bar, Progress
+from serve_bench.cells import Cell, backend_named
+from serve_bench.equivalence import bands, constants, judge
+from serve_bench.equivalence.truth import Truth
+
+if TYPE_CHECKING:
+    from serve_bench.worker import OpenedFacts, Worker, Workers
+
+RULES = 1
+"""Raised when the same artifact may now get another verdict: what was judged by older rules is judged again."""
+LARGEST_BATCH = 512
+SMALL_BATCHES = (1, 2, 7)
+FEW = 64
+"""Samples of the probes that try small batches."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One probe as it is put to a backend."""
+
+    probe: str
+    source: str
+    """The class of inputs whose scale and reference judge it."""
+    inputs: Path
+    batch: int
+
+
+@dataclass
+class _Findings:
+    """What is known of one cell so far; it stays as it is where the backend breaks."""
+
+    opened: OpenedFacts | None = None
+    probes: list[ProbeResult] = field(default_factory=list)
+    decisions: int = 0
+    disagreements: tuple[Disagreement, ...] = ()
+    metric: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+    broke: bool = False
+
+
+def verify_bundle(
+    bundle: Bundle, workers: Workers, cells: Sequence[Cell], threads: int, environment_id: str, progress: Progress
+) -> list[Verification]:
+    """Verifies each cell against the bundle's truth and its checkpoint; appends the records and returns them.
+
+    Every cell gets a process of its own. A backend that breaks, an artifact that is corrupt or not trusted, is a
+    Verification with `passed` False, no probes and the reason (`settings["broke"]`), and the rest stands. Raises
+    BundleCorrupt where the truth itself cannot be read.
+    """
+    truth = Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess)
+    checked: dict[str, Mapping[str, Json]] = {}
+    records = []
+    with tempfile.TemporaryDirectory(prefix="pipeline-verify-") as folder:
+        questions = questions_of(truth, Path(folder))
+        for cell in cells:
+            with progress.stage(f"verify {cell.label}") as bar:
+                found = checked.setdefault(cell.artifact.path, _constants(bundle, cell.artifact))
+                try:
+                    cell = Cell(bundle.resolve(cell.artifact), cell.backend, cell.device)
+                except PipelineError as error:
+                    record = verification(
+                        cell, environment_id, threads, _Findings(reason=str(error), broke=True), {}, 0
+                    )
+                else:
+                    task = bundle.manifest.task
+                    record = verify_cell(cell, workers, truth, questions, task, found, threads, environment_id, bar)
+                bar.advance(1, 1, short(record))
+            bundle.append("verification", to_json(record))
+            records.append(record)
+    return records
+
+
+def verify_cell(
+    cell: Cell,
+    workers: Workers,
+    truth: Truth,
+    questions: Sequence[Question],
+    task: str,
+    found: Mapping[str, Json],
+    threads: int,
+    environment_id: str,
+    bar: Bar,
+) -> Verification:
+    """The verdict on one cell, whose artifact's path is absolute; `found` is what its constants say."""
+    started = time.perf_counter()
+    findings = _Findings()
+    worker: Worker | None = None
+    try:
+        backend = backend_named(cell.backend)
+        worker = workers.spawn(backend.family, backend.preload)
+        findings.opened = worker.open(cell.key, cell.backend, cell.artifact, cell.device, threads)
+        _ask(worker, cell, truth, questions, task, findings, bar)
+    except PipelineError as error:
+        findings.reason, findings.broke = str(error), True
+    finally:
+        if worker is not None:
+            worker.stop()
+    return verification(cell, environment_id, threads, findings, found, time.perf_counter() - started)
+
+
+def _ask(
+    worker: Worker,
+    cell: Cell,
+    truth: Truth,
+    questions: Sequence[Question],
+    task: str,
+    findings: _Findings,
+    bar: Bar,
+) -> None:
+    assert findings.opened is not None
+    precision = judged_in(asked_of(cell.artifact, findings.opened.settings), findings.opened.precision)
+    most = cell.artifact.facts.get("max_batch", LARGEST_BATCH)
+    for number, question in enumerate(questions):
+        answers = worker.answer(cell.key, question.inputs, min(question.batch, int(most)))
+        findings.probes += judge.probe_results(truth, question.probe, question.source, answers, precision)
+        if question.probe == "test":
+            output = judge.decided(truth, task, answers)
+            if output is not None:
+                findings.decisions = len(answers[output])
+                findings.disagreements = judge.disagreements(truth, output, answers, findings.probes)
+            findings.metric = judge.metric(truth, task, output, answers)
+        bar.advance(number + 1, len(questions))
+
+
+def asked_of(artifact: Artifact, settings: Mapping[str, Json]) -> Precision:
+    """The precision that was asked of a session: its own word where the user chose one, else the artifact's."""
+    return cast(Precision, settings.get("precision_asked", artifact.precision))
+
+
+def judged_in(asked: str, found: str) -> str:
+    """The precision whose band applies: what was asked, or the lesser one that was found (which fails in any case)."""
+    return found if bands.computes_in_less(asked, found) else asked
+
+
+def verification(
+    cell: Cell,
+    environment_id: str,
+    threads: int,
+    findings: _Findings,
+    found: Mapping[str, Json],
+    seconds: float,
+) -> Verification:
+    """The record: passed where nothing has a reason against it."""
+    opened = findings.opened
+    asked = asked_of(cell.artifact, opened.settings if opened else {})
+    in_less = judge.why_less(cell.backend, asked, opened.precision, opened.precision_evidence) if opened else ""
+    reasons = [
+        findings.reason,
+        in_less,
+        constants.why(found),
+        judge.why_probes(findings.probes),
+        judge.why_decisions(findings.disagreements),
+    ]
+    reason = next((r for r in reasons if r), "")
+    settings: dict[str, Any] = dict(opened.settings) if opened else {}
+    return Verification(
+        artifact=cell.artifact.name,
+        artifact_sha256=cell.artifact.sha256,
+        backend=cell.backend,
+        device=cell.device,
+        environment=environment_id,
+        precision_asked=asked,
+        precision_found=opened.precision if opened else asked,
+        precision_evidence=opened.precision_evidence if opened else "it was not opened",
+        probes=tuple(findings.probes),
+        constants=found,
+        decisions=findings.decisions,
+        disagreements=findings.disagreements,
+        metric=findings.metric,
+        passed=not reason,
+        reason=reason,
+        seconds=seconds,
+        settings=settings | {"asked": {"threads": threads, "rules": RULES}, "broke": findings.broke},
+    )
+
+
+def short(record: Verification) -> str:
+    """ "error 2.1e-07, band 1.7e-06" or "failed: …", for the end of a progress line."""
+    if not record.passed:
+        return f"failed: {record.reason}"
+    test = next((p for p in record.probes if p.probe == "test"), None)
+    return "passed" if test is None else f"error {test.error:.2g}, band {test.band:.2g}"
+
+
+def _constants(bundle: Bundle, artifact: Artifact) -> Mapping[str, Json]:
+    """What the bit check of one artifact's constants finds; empty where there is nothing to compare.
+
+    Zip and protobuf are read, nothing is executed, so no trust is needed.
+    """
+    by_format = {a.format: a for a in bundle.artifacts}
+    if "weights" not in by_format or artifact.format not in constants.READABLE:
+        return {}
+    try:
+        program = bundle.file(by_format["exported_program"].path) if "exported_program" in by_format else None
+        weights, path = bundle.file(by_format["weights"].path), bundle.file(artifact.path)
+        return constants.compare(weights, path, artifact.format, artifact.precision, program)
+    except PipelineError as error:
+        return {"mismatched": [str(error)]}
+
+
+def questions_of(truth: Truth, folder: Path) -> list[Question]:
+    """Every probe at the largest batch, and the first test samples in small ones; inputs are written to `folder`."""
+    found = []
+    for probe in truth.probes:
+        path = folder / f"{probe}.npz"
+        inputs = truth.inputs(probe)
+        np.savez(path, **cast(dict[str, Any], inputs))
+        found.append(Question(probe, probe, path, min(LARGEST_BATCH, max(truth.samples(probe), 1))))
+        if probe == "test":
+            few = folder / "few.npz"
+            np.savez(few, **_first(truth, inputs, FEW))
+            small = [b for b in SMALL_BATCHES if b <= truth.samples("test")]
+            found += [Question(f"batch {b}", "test", few, b) for b in small]
+    return found
+
+
+def _first(truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], count: int) -> dict[str, Any]:
+    axes = truth.meta["input_axes"]
+    return {n: a.take(range(min(count, a.shape[axes[n]])), axis=axes[n]) for n, a in inputs.items()}
+
+
+def latest(
+    bundle: Bundle, cells: Sequence[Cell], environment_id: str, threads: int | None = None
+) -> list[Verification]:
+    """The last verdict of each cell in this environment, in the order of the cells; none where there is none."""
+    known: dict[tuple[str, str, str], Verification] = {}
+    for value in bundle.read("verification"):
+        try:
+            record = from_json(Verification, value)
+        except ValueError:
+            continue
+        asked = record.settings.get("asked", {})
+        if record.environment == environment_id and threads in (None, asked.get("threads")):
+            known[record.artifact_sha256, record.backend, record.device] = record
+    keys = [(c.artifact.sha256, c.backend, c.device) for c in cells]
+    return [known[key] for key in keys if key in known]
+
+
+def pending(bundle: Bundle, cells: Sequence[Cell], environment_id: str, threads: int) -> list[Cell]:
+    """The cells without a verdict on this very file, backend, device, environment, threads and rules.
+
+    A failed verdict stands and is not asked for again; a backend that broke is tried again.
+    """
+    done = {
+        (v.artifact_sha256, v.backend, v.device)
+        for v in latest(bundle, cells, environment_id, threads)
+        if v.settings.get("asked", {}).get("rules") == RULES and not v.settings.get("broke")
+    }
+    return [c for c in cells if (c.artifact.sha256, c.backend, c.device) not in done]
