@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from export.bundle.errors import PipelineError
     from export.bundle.types import Artifact, Json, Precision
     from serve_bench.backends._base import Arrays
 
@@ -231,9 +232,8 @@ class Worker:
         if reply is None:
             self._end(name, "")
         if "error" in reply:
-            kind = getattr(errors, reply["error"], errors.BackendFailed)
             text = str(reply["message"])
-            raise kind.__new__(kind, text if name in text else f"{name}: {text}")
+            raise error_from(reply["error"], text if name in text else f"{name}: {text}")
         return reply["ok"]
 
     def _end(self, name: str, why: str, limit_s: float = REAP_S) -> NoReturn:
@@ -292,6 +292,18 @@ class Workers:
         with theirs:
             answer = zygote.ask({"do": "spawn", "log": str(log), "fresh": fresh}, fds=[theirs.fileno()])
         return Worker(zygote, Channel(ours), int(answer["pid"]), family, log, self._limit_s)
+
+
+def error_from(kind: str, message: str) -> PipelineError:
+    """The child's error, of its own type where that is one of ours, else BackendFailed."""
+    from export.bundle import errors
+
+    known = getattr(errors, kind, None)
+    if not (isinstance(known, type) and issubclass(known, errors.PipelineError)):
+        known = errors.BackendFailed
+    error = known.__new__(known, message)
+    assert isinstance(error, errors.PipelineError)
+    return error
 
 
 def child_environment() -> dict[str, str]:
