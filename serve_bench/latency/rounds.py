@@ -102,7 +102,7 @@ def measure_bundle(
         with progress.stage("measure latency") as bar:
             facts = _replicates(workers, run, subjects, taken, conditions, bar)
     if facts["over_budget_s"] > 0:
-        least = f"{conditions.least} timed runs a replicate do not fit {budget_s:g} s"
+        least = f"the least of runs ({conditions.least} a replicate) do not fit {budget_s:g} s"
         progress.note(f"measuring took {facts['over_budget_s']:.1f} s more than its budget: {least}")
     first = bundle.manifest.inputs[0]
     count = samples[first.name].shape[batch_axis(first) or 0]

@@ -33,7 +33,7 @@ class Allotment:
     planned_ns: float
     """What they take, untimed runs included."""
     over_ns: float
-    """How far the least number of runs alone goes over the budget; 0 where it does not."""
+    """How far the least that every cell gets goes over the budget; 0 where it does not."""
 
 
 def discarded_runs(run_ns: float) -> int:
@@ -42,7 +42,12 @@ def discarded_runs(run_ns: float) -> int:
 
 
 def _cost_ns(run_ns: float, runs: int) -> float:
-    return run_ns * (runs + min(runs, ROUNDS) * discarded_runs(run_ns))
+    return run_ns * (runs + visits_of(runs) * discarded_runs(run_ns))
+
+
+def visits_of(runs: int) -> int:
+    """Rounds of a replicate in which a cell of so many timed runs is visited: at least two runs a visit."""
+    return min(ROUNDS, max(1, runs // 2))
 
 
 def allot(run_ns: Sequence[float], budget_ns: float, least: int, most: int) -> Allotment:
@@ -50,7 +55,8 @@ def allot(run_ns: Sequence[float], budget_ns: float, least: int, most: int) -> A
 
     `run_ns[c]` is the time of one run of cell c. What a fast cell cannot use (it has its `most` runs) and what a slow
     one takes above its share (its `least`) is settled among the others. Equal time, not equal runs: small batches
-    then reach the sample that p90 and p99 need, and a slow cell does not eat the budget.
+    then reach the sample that p90 and p99 need, and a slow cell does not eat the budget. Where the least of the slow
+    cells takes it all, the others still get half of an equal share each, and the budget is exceeded by that.
     """
 
     def runs_at(level_ns: float) -> list[int]:
@@ -59,8 +65,8 @@ def allot(run_ns: Sequence[float], budget_ns: float, least: int, most: int) -> A
     def total(runs: Sequence[int]) -> float:
         return sum(_cost_ns(t, n) for t, n in zip(run_ns, runs, strict=True))
 
-    low, high = 0.0, float(most) * max(run_ns, default=0.0)
-    minimum = total(runs_at(0.0))
+    low, high = budget_ns / max(2 * len(run_ns), 1), float(most) * max(run_ns, default=0.0)
+    minimum = total(runs_at(low))
     if minimum < budget_ns:
         for _ in range(60):
             middle = (low + high) / 2
@@ -74,11 +80,11 @@ def allot(run_ns: Sequence[float], budget_ns: float, least: int, most: int) -> A
 def plan_rounds(runs: Sequence[int], run_ns: Sequence[float], rng: random.Random) -> list[Visit]:
     """Visits of one replicate: `ROUNDS` rounds, each over all cells in a random order of its own.
 
-    A cell with fewer timed runs than rounds is visited in as many rounds as it has runs, drawn at random.
+    A visit has at least two timed runs: a cell with too few for all rounds is visited in some, drawn at random.
     """
     turns: list[list[Visit]] = [[] for _ in range(ROUNDS)]
     for cell, count in enumerate(runs):
-        visits = min(count, ROUNDS)
+        visits = visits_of(count)
         chosen = sorted(rng.sample(range(ROUNDS), visits))
         for i, number in enumerate(chosen):
             share = count // visits + (i < count % visits)

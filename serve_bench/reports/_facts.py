@@ -22,12 +22,12 @@ def headline(rows: Sequence[Row]) -> str:
     ends = [e for e in (_at(rows, batches[0]), _at(rows, batches[-1]) if len(batches) > 1 else None) if e]
     if not ends:
         return "There is no eager baseline in this run: latencies stand alone."
-    first, *others = ends
-    sentence = _claim(*first)
-    for batch, row in others:
-        again = _claim(batch, row).removeprefix(f"{first[1].subject.label} is ")
-        sentence += f"; {again}" if again.startswith("no backend") or row.subject != first[1].subject else f", {again}"
-    return sentence[:1].upper() + sentence[1:] + "."
+    sentence = _claim(*ends[0])
+    for batch, row in ends[1:]:
+        claim, same = _claim(batch, row), f"{ends[0][1].subject.label} is "
+        repeated = row.word == "faster" and sentence.startswith(same) and claim.startswith(same)
+        sentence += f" and {claim.removeprefix(same)}" if repeated else f". {claim}"
+    return f"{sentence}."
 
 
 def _at(rows: Sequence[Row], batch: int) -> tuple[int, Row] | None:
@@ -42,8 +42,8 @@ def _claim(batch: int, row: Row) -> str:
     if row.word == "faster":
         return f"{row.subject.label} is {figure} faster than eager at batch {batch}"
     if row.word == "slower":
-        return f"no backend is faster than eager at batch {batch}: the nearest, {row.subject.label}, runs at {figure}"
-    return f"no backend can be told from eager at batch {batch}: the nearest, {row.subject.label}, runs at {figure}"
+        return f"No backend is faster than eager at batch {batch}: the nearest, {row.subject.label}, runs at {figure}"
+    return f"No backend can be told from eager at batch {batch}: the nearest, {row.subject.label}, runs at {figure}"
 
 
 def verdict(subjects: Sequence[Subject]) -> str:

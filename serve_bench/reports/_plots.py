@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from serve_bench.latency import stats
@@ -70,14 +70,13 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _draw(size: tuple[float, float], title: str, draw: Callable[[Any], None], **grid: Any) -> str:
+def _draw(size: tuple[float, float], title: str, draw: Callable[[Any], None]) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(squeeze=False, **grid)
-        draw(axes)
+        draw(figure.subplots())
         return _svg(figure, title)
 
 
@@ -98,32 +97,25 @@ def _log_time_axis(axis: Any) -> None:
     axis.xaxis.set_minor_formatter(NullFormatter())
 
 
-def ecdf(summary: Summary) -> str:
-    """Share of runs at most as slow as x, a panel for each batch; host boundary, log axis; "" without latencies."""
+def ecdf(summary: Summary) -> list[str]:
+    """Share of runs at most as slow as x, a plot for each batch; host boundary, log axis; none without latencies."""
     rows = [r for r in summary.rows if r.latencies_ns and r.boundary == "host"]
-    batches = sorted({r.batch for r in rows})
-    if not rows:
-        return ""
     look = looks([r.subject for r in summary.rows])
+    return [_ecdf_of(batch, [r for r in rows if r.batch == batch], look) for batch in sorted({r.batch for r in rows})]
 
-    def draw(axes: Any) -> None:
-        for axis, batch in zip(axes.flat, batches, strict=False):
-            drawn = [r for r in rows if r.batch == batch]
-            for row in drawn:
-                axis.plot(*_ecdf_points(row), color=look[row.subject.label][0], linewidth=1.8)
-            everything = sorted(x for r in drawn for x in r.latencies_ns)
-            axis.set_xlim(everything[0] * 0.9, stats.quantile(everything, 0.999) * 1.1)
-            axis.set_ylim(0, 1.01)
-            axis.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
-            axis.set_title(f"batch {batch}")
-            _log_time_axis(axis)
-        for axis in list(axes.flat)[len(batches) :]:
-            axis.set_visible(False)
 
-    columns = min(2, len(batches))
-    lines = -(-len(batches) // columns)
-    title = "Distribution of latency: share of runs at most as slow as the time on the axis, by batch size"
-    return _draw((3.6 * columns, 2.3 * lines), title, draw, nrows=lines, ncols=columns)
+def _ecdf_of(batch: int, rows: Sequence[Row], look: Mapping[str, tuple[str, str]]) -> str:
+    def draw(axis: Any) -> None:
+        for row in rows:
+            axis.step(*_ecdf_points(row), where="post", color=look[row.subject.label][0], linewidth=1.8)
+        everything = sorted(x for r in rows for x in r.latencies_ns)
+        axis.set_xlim(everything[0] * 0.9, stats.quantile(everything, 0.999) * 1.1)
+        axis.set_ylim(0, 1.01)
+        axis.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
+        axis.set_title(f"batch {batch}")
+        _log_time_axis(axis)
+
+    return _draw((3.6, 2.2), f"Distribution of latency at batch {batch}: share of runs at most as slow as x", draw)
 
 
 def _ecdf_points(row: Row) -> tuple[list[float], list[float]]:
@@ -142,10 +134,9 @@ def throughput(summary: Summary) -> str:
     look = looks([r.subject for r in summary.rows])
     batches = sorted({r.batch for r in rows})
 
-    def draw(axes: Any) -> None:
+    def draw(axis: Any) -> None:
         from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-        axis = axes[0][0]
         for name, (colour, mark) in look.items():
             points = sorted((r.batch, r.throughput or 0.0) for r in rows if r.subject.label == name)
             if points:
@@ -162,7 +153,7 @@ def throughput(summary: Summary) -> str:
         axis.set_xlabel("batch size")
         axis.set_ylabel("samples a second")
 
-    return _draw((7.2, 3.4), "Throughput against batch size, in samples a second", draw)
+    return _draw((5.0, 3.0), "Throughput against batch size, in samples a second", draw)
 
 
 def error(summary: Summary) -> str:
@@ -173,10 +164,9 @@ def error(summary: Summary) -> str:
     look = looks([r.subject for r in summary.rows] or summary.subjects)
     floor = min(s.error or s.band or 1.0 for s in subjects) / 3
 
-    def draw(axes: Any) -> None:
+    def draw(axis: Any) -> None:
         from matplotlib.ticker import LogLocator, NullLocator
 
-        axis = axes[0][0]
         for place, subject in enumerate(subjects):
             colour, mark = look.get(subject.label, (INK, "o"))
             value, band = max(subject.error or 0.0, floor), subject.band or floor
@@ -191,6 +181,6 @@ def error(summary: Summary) -> str:
         axis.tick_params(axis="y", length=0)
         axis.xaxis.set_major_locator(LogLocator(numticks=8))
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xlabel("error against float64 (dot) and the largest that passes (tick)")
+        axis.set_xlabel("error against float64 (mark), its band (tick)")
 
-    return _draw((7.2, 0.9 + 0.42 * len(subjects)), "Error against float64 of each form, with its band", draw)
+    return _draw((5.0, 0.9 + 0.36 * len(subjects)), "Error against float64 of each form, with its band", draw)

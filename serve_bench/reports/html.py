@@ -37,17 +37,17 @@ def _table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]])
 def _latency(summary: Summary, batch: int, boundary: Boundary) -> Iterator[str]:
     rows = [row for row in summary.rows if row.batch == batch and row.boundary == boundary]
     tails = [name for name in ("p90", "p99") if _tables.rows_that_bear(rows, name)]
-    headings = ["backend", "p50", *tails, "samples/s", "against eager", "", "error, of its band", "verdict"]
+    headings = ["backend", "p50", "against eager", "", *tails, "samples/s", "error, of its band", "verdict"]
     body = []
     for line in _tables.lines(summary, batch, boundary):
         if line.note:
             span = f'<td class="note" colspan="{len(headings) - 1}">not measured: {escape(line.note)}</td>'
             body.append([escape(line.backend), span])
             continue
-        quantiles = [_figure(getattr(line, name)) for name in ("p50", *tails)]
         word = _mark(line.word) if line.word != _tables.NONE else ""
-        rest = [escape(line.throughput), _figure(line.ratio), word, escape(line.error), _mark(line.verdict)]
-        body.append([escape(line.backend), *quantiles, *rest])
+        figures = [_figure(text) for text in (line.p50, line.ratio)]
+        rest = [_figure(getattr(line, name)) for name in tails] + [escape(line.throughput), escape(line.error)]
+        body.append([escape(line.backend), *figures, word, *rest, _mark(line.verdict)])
     delta = _tables.delta_text(summary, batch, boundary)
     title = _tables.boundary_title(summary, batch, boundary)
     yield from _table(f"{title} · {delta}" if delta else title, headings, body)
@@ -71,9 +71,9 @@ def _equivalence(summary: Summary) -> Iterator[str]:
     yield from _table("Every form against float64", headings, rows)
 
 
-def _plot(svg: str, caption: str, key: str = "") -> Iterator[str]:
-    if svg:
-        yield f"<figure>{key}{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+def _plot(drawing: str, caption: str, key: str = "") -> Iterator[str]:
+    if drawing:
+        yield f"<figure>{key}{drawing}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _key(summary: Summary) -> str:
@@ -89,7 +89,9 @@ def _latencies(summary: Summary) -> Iterator[str]:
         yield from _latency(summary, batch, boundary)
     yield f'<p class="legend">{escape(_tables.LEGEND)}</p>'
     key = _key(summary)
-    yield from _plot(_plots.ecdf(summary), "Share of runs that took at most this long; time on a log axis.", key)
+    panels = "".join(f"<div>{svg}</div>" for svg in _plots.ecdf(summary))
+    grid = f'<div class="panels">{panels}</div>' if panels else ""
+    yield from _plot(grid, "Share of runs that took at most this long; time on a log axis.", key)
     yield from _plot(_plots.throughput(summary), "Samples a second at the median latency; both axes log.", key)
 
 

@@ -36,14 +36,14 @@ def _latency(summary: Summary, batch: int, boundary: Boundary) -> Iterator[str]:
     delta = tables.delta_text(summary, batch, boundary)
     yield f"### {tables.boundary_title(summary, batch, boundary)}{f' ({delta})' if delta else ''}"
     yield ""
-    headings = ["backend", "p50", *tails, "samples/s", "against eager", "", "error, of its band", "verdict"]
+    headings = ["backend", "p50", "against eager", "", *tails, "samples/s", "error, of its band", "verdict"]
     body = []
     for line in tables.lines(summary, batch, boundary):
         if line.note:
             body.append([line.backend, f"not measured: {line.note}", *[""] * (len(headings) - 2)])
             continue
-        quantiles = [getattr(line, name) for name in ("p50", *tails)]
-        body.append([line.backend, *quantiles, line.throughput, line.ratio, line.word, line.error, line.verdict])
+        rest = [getattr(line, name) for name in tails]
+        body.append([line.backend, line.p50, line.ratio, line.word, *rest, line.throughput, line.error, line.verdict])
     yield from _table(headings, body)
 
 

@@ -188,7 +188,7 @@ def test_a_budget_too_small_for_two_runs_a_replicate_is_exceeded_and_said(monkey
     records = measure(FakeWorkers(base_ns=10**9), cells=CELLS[:1], batches=(1,), budget_s=5.0, progress=notes)
     # the fake clock gives one second to each part of each of ten replicates
     assert len(records[0].latencies_ns) == 20
-    assert notes.said == ["measuring took 5.0 s more than its budget: 2 timed runs a replicate do not fit 5 s"]
+    assert notes.said == ["measuring took 5.0 s more than its budget: the least of runs (2 a replicate) do not fit 5 s"]
     assert records[0].facts["spent_s"] == 10
     assert records[0].facts["over_budget_s"] == 5
 

@@ -15,6 +15,7 @@ from serve_bench.latency.schedule import (
     least_runs,
     most_runs,
     plan_rounds,
+    visits_of,
 )
 
 MS = 1_000_000
@@ -22,36 +23,39 @@ times = st.lists(st.floats(1e3, 1e8), min_size=1, max_size=30)
 
 
 def cost(run_ns, runs):
-    return run_ns * (runs + min(runs, ROUNDS) * discarded_runs(run_ns))
+    return run_ns * (runs + min(ROUNDS, max(1, runs // 2)) * discarded_runs(run_ns))
 
 
 def test_shares_by_hand():
-    # 10 ms and 1 ms runs, 158 ms: level 70 ms gives 7 and 70 runs, with four untimed ones each 110 + 74 = 184, too
-    # much; level 60 gives 6 and 60: 100 + 64 = 164; level 59.9… gives 5 and 59: 90 + 63 = 153, and no more fits
+    # 10 ms and 1 ms runs, 158 ms. Level 70 ms: 7 runs in 3 visits and 70 in 4, one untimed run each, 100 + 74 = 174,
+    # too much; level 60: 6 in 3 and 60 in 4, 90 + 64 = 154; from 65 on 90 + 69 = 159: 64 is the most that fits
     found = allot([10 * MS, MS], 158 * MS, least=2, most=1000)
-    assert found.runs == (5, 59)
-    assert found.planned_ns == 153 * MS
+    assert found.runs == (6, 64)
+    assert found.planned_ns == 158 * MS
     assert found.over_ns == 0
 
 
 def test_what_a_fast_cell_cannot_use_goes_to_the_slow():
     found = allot([10 * MS, MS], 158 * MS, least=2, most=10)
-    # the fast cell takes 14 ms; 144 ms hold ten runs and four untimed ones of the slow
+    # the fast cell takes 10 + 4 ms; 144 ms hold ten runs and four untimed ones of the slow
     assert found.runs == (10, 10)
 
 
 def test_the_least_is_kept_where_the_budget_is_too_small_and_the_excess_is_said():
-    found = allot([100 * MS, MS], 50 * MS, least=2, most=100)
-    assert found.runs == (2, 2)
-    assert found.over_ns == pytest.approx(400 * MS + 4 * MS - 50 * MS)
+    found = allot([100 * MS, MS], 48 * MS, least=2, most=100)
+    # two runs in one visit of the slow: 300 ms; half an equal share, 12 ms, holds 12 runs of the fast, and 4 untimed
+    assert found.runs == (2, 12)
+    assert found.over_ns == pytest.approx(300 * MS + 16 * MS - 48 * MS)
 
 
 @given(times, st.floats(1e6, 1e10), st.integers(1, 5), st.integers(5, 300))
 def test_an_allotment_keeps_its_budget_and_its_limits(run_ns, budget, least, most):
     found = allot(run_ns, budget, least, most)
     assert all(least <= n <= most for n in found.runs)
-    minimum = sum(cost(t, least) for t in run_ns)
-    assert found.planned_ns <= max(budget, minimum) * (1 + 1e-9)
+    assert found.planned_ns <= (budget + found.over_ns) * (1 + 1e-9)
+    floors = [min(max(int(budget / (2 * len(run_ns)) // t), least), most) for t in run_ns]
+    excess = sum(cost(t, n) for t, n in zip(run_ns, floors, strict=True)) - budget
+    assert found.over_ns == pytest.approx(max(0.0, excess), abs=1.0)
     by_speed = sorted(zip(run_ns, found.runs, strict=True))
     assert all(slow[1] <= fast[1] for fast, slow in pairwise(by_speed))
 
@@ -71,7 +75,7 @@ def test_rounds_give_every_cell_its_runs_once_a_round(runs, seed):
     assert [given_runs[c] for c in range(len(runs))] == runs
     turns = Counter((v.cell, v.round) for v in visits)
     assert set(turns.values()) == {1}
-    assert all(sum(v.cell == c for v in visits) == min(n, ROUNDS) for c, n in enumerate(runs))
+    assert all(sum(v.cell == c for v in visits) == visits_of(n) for c, n in enumerate(runs))
     assert [v.round for v in visits] == sorted(v.round for v in visits)
 
 
@@ -90,3 +94,8 @@ def test_runs_of_a_replicate():
     assert least_runs(10) == 2
     assert least_runs(3) == 4
     assert most_runs(10) == 200
+
+
+@pytest.mark.parametrize(("runs", "visits"), [(1, 1), (2, 1), (3, 1), (4, 2), (7, 3), (8, 4), (200, 4)])
+def test_a_visit_has_at_least_two_runs(runs, visits):
+    assert visits_of(runs) == visits
