@@ -77,7 +77,7 @@ def test_a_worker_that_says_nothing_is_killed(tiny_onnx):
 
 
 def test_errors_come_back_typed_and_in_one_line(workers, tiny_onnx, tmp_path):
-    from conftest import artifact
+    from tiny_network import artifact
 
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     worker = spawn(workers)

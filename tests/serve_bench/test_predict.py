@@ -1,0 +1,127 @@
+"""Answers for files: what is read as what, and what is said where a file does not fit."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from export.bundle.errors import BundleError, DataError
+from export.bundle.types import Preprocess, TensorSpec
+from serve_bench.predict import predict, probabilities, shaped_like
+
+LABELS = ("a", "b", "c", "d", "e")
+
+
+@pytest.fixture
+def bundle(tiny_onnx):
+    """Preprocessing as an image model has it: (x / 255 - 0.5) / 0.25."""
+    manifest = SimpleNamespace(
+        task="classification", labels=LABELS, preprocess=Preprocess(scale=1 / 255, mean=0.5, std=0.25)
+    )
+    return SimpleNamespace(
+        root=Path("bundle"), artifacts=tuple(tiny_onnx.artifacts.values()), manifest=manifest, resolve=lambda a: a
+    )
+
+
+def test_stored_and_model_ready_arrays_give_the_same_answers(bundle, tmp_path):
+    from tiny_network import truth_of
+
+    stored = np.random.default_rng(3).integers(0, 256, (5, 8, 8)).astype(np.uint8)
+    ready = ((stored / 255 - 0.5) / 0.25).astype(np.float32)[:, None]
+    np.savez(tmp_path / "stored.npz", image=stored)
+    np.save(tmp_path / "ready.npy", ready)
+    answers = list(predict(bundle, [tmp_path / "stored.npz", tmp_path / "ready.npy"], batch=2))
+    truth = truth_of(ready)
+    assert [a.label for a in answers] == 2 * [LABELS[i] for i in truth.argmax(1)]
+    assert [a.sample for a in answers] == [0, 1, 2, 3, 4] * 2
+    for answer, row in zip(answers, np.concatenate([truth, truth]), strict=True):
+        assert answer.probability == pytest.approx(math.exp(row.max()), rel=1e-4)
+    assert str(answers[1]).startswith(f"{tmp_path / 'stored.npz'}[1]  {answers[1].label}  0.")
+
+
+def test_an_image_becomes_light_on_dark_of_the_models_size_and_says_so(bundle, tmp_path):
+    from PIL import Image
+    from tiny_network import truth_of
+
+    drawn = np.zeros((8, 8), np.uint8)
+    drawn[2:6, 3:5] = 200
+    Image.fromarray(drawn).save(tmp_path / "dark.png")
+    Image.fromarray(255 - drawn).save(tmp_path / "paper.png")
+    Image.fromarray(255 - drawn).resize((40, 20)).save(tmp_path / "large.jpg")
+    dark, paper, large = predict(bundle, [tmp_path / n for n in ("dark.png", "paper.png", "large.jpg")])
+    ready = ((drawn / 255 - 0.5) / 0.25).astype(np.float32)[None, None]
+    assert dark.probability == pytest.approx(math.exp(truth_of(ready).max()), rel=1e-4)
+    assert dark.note == ""
+    assert (paper.label, paper.probability) == (dark.label, dark.probability)
+    assert paper.note.startswith("inverted, since its border is bright")
+    assert large.note.startswith("resized from 40×20 to 8×8; inverted")
+
+
+def test_a_transparent_background_is_paper(bundle, tmp_path):
+    from PIL import Image
+
+    picture = np.zeros((8, 8, 4), np.uint8)
+    picture[2:6, 3:5, 3] = 255
+    Image.fromarray(picture, "RGBA").save(tmp_path / "ink.png")
+    (answer,) = predict(bundle, [tmp_path / "ink.png"])
+    assert "inverted" in answer.note
+
+
+def test_models_without_labels_give_their_outputs(bundle, tmp_path, tiny_onnx):
+    bundle.manifest.task = "unlabelled"
+    np.savez(tmp_path / "x.npz", image=tiny_onnx.images[:2])
+    first, second = predict(bundle, [tmp_path / "x.npz"])
+    assert first.label is None
+    assert np.abs(np.array(second.outputs["scores"]) - tiny_onnx.truth[1]).max() < 1e-5
+    assert str(first).count("scores") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "said"),
+    [
+        ("none.npz", None, "no such file"),
+        ("x.csv", lambda p: p.write_text("1,2"), r"\.csv is not read; known are \.npz, \.npy, \.bmp"),
+        ("x.npz", lambda p: p.write_bytes(b"PK broken"), r"no readable \.npz of plain arrays"),
+        ("x.npy", lambda p: np.save(p, np.array([{}], dtype=object)), r"no readable \.npy of plain arrays"),
+        ("x.npz", lambda p: np.savez(p, a=np.zeros(1), b=np.zeros(1)), "holds a, b, but the model wants 'image'"),
+        ("x.npy", lambda p: np.save(p, np.zeros((4, 9, 9))), r"has shape \(4, 9, 9\), the model wants"),
+        ("x.npy", lambda p: np.save(p, np.full((8, 8), "x")), "not numbers"),
+        ("x.png", lambda p: p.write_bytes(b"no image"), "no readable image"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_one_line(bundle, tmp_path, name, write, said):
+    if write:
+        write(tmp_path / name)
+    with pytest.raises(DataError, match=said) as caught:
+        list(predict(bundle, [tmp_path / name]))
+    assert str(caught.value).startswith(str(tmp_path / name))
+    assert "\n" not in str(caught.value)
+
+
+def test_images_for_a_model_that_takes_none(bundle, tmp_path, tiny_onnx):
+    spec = TensorSpec(name="image", dtype="float32", shape=("batch", 3, 8, 8))
+    bundle.artifacts = (replace(tiny_onnx.artifacts["onnx"], inputs=(spec,)),)
+    (tmp_path / "x.png").write_bytes(b"")
+    with pytest.raises(DataError, match="takes no one-channel images"):
+        list(predict(bundle, [tmp_path / "x.png"]))
+
+
+def test_a_bundle_without_onnx(bundle):
+    bundle.artifacts = ()
+    with pytest.raises(BundleError, match="holds no ONNX model"):
+        list(predict(bundle, [Path("x.npz")]))
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 8, 8), (6, 8, 8), (1, 8, 8), (8, 8)])
+def test_lacking_axes_are_added(shape):
+    spec = TensorSpec(name="image", dtype="float32", shape=("batch", 1, 8, 8))
+    assert shaped_like(np.zeros(shape), spec).shape == (shape[0] if len(shape) > 2 else 1, 1, 8, 8)
+
+
+def test_probabilities_of_each_kind_of_scores():
+    expected = np.array([0.5, 0.25, 0.25])
+    for scores in (np.log(expected), np.log(expected) + 3, expected):
+        assert probabilities(scores) == pytest.approx(expected)
