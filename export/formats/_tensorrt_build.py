@@ -2,7 +2,7 @@
 
 A process of its own, since one process holds one flavour and a native crash ends it. It imports nothing but the
 flavour: TensorRT's own API is the same in both flavours and both major versions, so no layer above it is needed. The
-answer is JSON in the file that the request names: {"version", "seconds", "timing_cache"} or {"error"}.
+answer is JSON in the file that the request names: {"version", "seconds", "tf32", "timing_cache"} or {"error"}.
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ def build(request: dict[str, Any]) -> dict[str, Any]:
     engine = _made(builder.build_serialized_network(network, config), "no engine was built", logger)
     Path(request["engine"]).write_bytes(memoryview(engine))
     _keep_timing_cache(config, request["timing_cache"] if cache else None)
-    return {"version": trt.__version__, "seconds": time.perf_counter() - started, "timing_cache": bool(cache)}
+    return {
+        "version": trt.__version__,
+        "seconds": time.perf_counter() - started,
+        "tf32": config.get_flag(trt.BuilderFlag.TF32),
+        "timing_cache": bool(cache),
+    }
 
 
 def _logger(trt: Any) -> Any:

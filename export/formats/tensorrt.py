@@ -119,7 +119,7 @@ class TensorRT:
             "hardware_compatibility": flavour.hardware_compatibility,
             "built_on": gpus()[0].name if flavour.package == "tensorrt" else "no GPU",
             "precision": self.precision,
-            "tf32": False,
+            "tf32": answer["tf32"],
             "profile": profile,
             "timing_cache": answer["timing_cache"],
         }

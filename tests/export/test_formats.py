@@ -80,6 +80,11 @@ def test_the_program_equals_the_module_in_float64_to_the_last_bit(built):
     assert module_in(built.path("exported_program"), "float64").conv.weight.dtype.itemsize == 8
 
 
+def test_the_programs_batch_begins_at_one(built):
+    ranges = load_program(built.path("exported_program")).range_constraints.values()
+    assert [int(r.lower) for r in ranges] == [1]
+
+
 def test_no_form_holds_source_paths_or_traces(built):
     from pathlib import Path
 
