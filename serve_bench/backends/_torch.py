@@ -111,6 +111,7 @@ class TorchSession:
         self._result: Any = None
         self._precision: tuple[Precision, str] | None = None
         self._events: tuple[Any, Any] | None = None
+        self._stream: Any = None
         self._guard: Callable[[], Any] | None = None
 
     @property
@@ -138,6 +139,7 @@ class TorchSession:
         cuda = self._device == "cuda"
         if cuda and self._events is None:
             self._events = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+            self._stream = torch.cuda.current_stream()
         for spec in self._artifact.inputs:
             if spec.name not in inputs:
                 raise BackendFailed(f"{self._name}: input {spec.name!r} was not given")
@@ -161,8 +163,9 @@ class TorchSession:
             raise BackendFailed(f"{self._name}: {first_line(error)}") from error
 
     def sync(self) -> None:
-        if self._events is not None:
-            self._events[1].synchronize()
+        """Waits for the stream, not for the last event: after `bind` the copies to the device count too."""
+        if self._stream is not None:
+            self._stream.synchronize()
 
     def outputs(self) -> Arrays:
         leaves = _leaves(self._result)
