@@ -20,14 +20,17 @@ from serve_bench._child import sample_count, slices
 from serve_bench.backends._helpers import batch_axis, first_line
 from serve_bench.equivalence import program
 from serve_bench.equivalence.bands import relative
-from serve_bench.equivalence.probes import model_ready, synthetic
+from serve_bench.equivalence.probes import SAMPLES, model_ready, synthetic
 
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
 VERSION = 1
-SUBSAMPLE = 1024
-"""Test samples on which eager's error in reduced precision is taken, evenly spread."""
+SUBSAMPLE_BATCHES = 16
+"""Batches of each probe, its samples evenly spread, on which eager's error in reduced precision is taken: 1024 samples
+of a small network, fewer of a large one, since CPUs without such arithmetic need a hundred times float32's time."""
 REDUCED = ("float16", "bfloat16")
+FEWEST = 64
+"""Samples of a random probe where the test set has no more."""
 
 
 class NotFinite(ExportError):
@@ -98,18 +101,18 @@ def make(
                 del probes[name]
         seconds = {"float64 and float32": time.perf_counter() - started}
         given = {"test": stored} | probes
-        errors, absent = _reduced(reference, pool, given, pools, batch, seconds)
+        errors, absent, taken = _reduced(reference, pool, given, pools, batch, seconds)
     arrays = _arrays(reference, given, pools, errors, labels)
-    notes = {"skipped": skipped, "absent": absent, "seed": seed}
+    notes = {"skipped": skipped, "absent": absent, "reduced_samples": taken, "seed": seed}
     before = time.perf_counter()
-    write(destination, arrays, _meta(reference, list(pools), total) | notes)
+    write(destination, arrays, _meta(reference, list(pools)) | notes)
     seconds["writing"] = time.perf_counter() - before
     own = {k: float(v.reshape(())) for k, v in arrays.items() if "/error/" in k}
     facts = {"samples": total, "batch": batch, "threads": program.cores(), "seconds": seconds, "errors": own}
     return facts | notes
 
 
-def _meta(reference: _Reference, probes: list[str], total: int) -> dict[str, Any]:
+def _meta(reference: _Reference, probes: list[str]) -> dict[str, Any]:
     return {
         "version": VERSION,
         "probes": probes,
@@ -117,7 +120,6 @@ def _meta(reference: _Reference, probes: list[str], total: int) -> dict[str, Any
         "outputs": [s.name for s in reference.outputs],
         "input_axes": {s.name: batch_axis(s) or 0 for s in reference.inputs},
         "output_axes": {s.name: batch_axis(s) or 0 for s in reference.outputs},
-        "subsample": min(total, SUBSAMPLE),
     }
 
 
@@ -131,7 +133,9 @@ def write(destination: Path, arrays: Arrays, meta: Mapping[str, Any]) -> None:
 def _synthetic(reference: _Reference, stored: Arrays, seed: int) -> tuple[dict[str, dict[str, Array]], dict[str, str]]:
     few, _ = next(slices(reference.inputs, stored, 256))
     ready = {s.name: a for s, a in zip(reference.inputs, reference.ready(few, stored=True), strict=True)}
-    return synthetic(reference.inputs, ready, {s.name: batch_axis(s) or 0 for s in reference.inputs}, seed)
+    axes = {s.name: batch_axis(s) or 0 for s in reference.inputs}
+    count = int(np.clip(sample_count(reference.inputs, stored), FEWEST, SAMPLES))
+    return synthetic(reference.inputs, ready, axes, seed, count)
 
 
 def _batch(reference: _Reference, wide: Any, stored: Arrays) -> int:
@@ -202,32 +206,31 @@ def _reduced(
     pools: Mapping[str, list[_Pool]],
     batch: int,
     seconds: dict[str, float],
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Eager's error in float16 and bfloat16 by truth key, over a subsample; and why a precision has none."""
+) -> tuple[dict[str, float], dict[str, str], dict[str, dict[str, int]]]:
+    """Eager's error in float16 and bfloat16 by truth key; why a precision has none; samples taken by probe."""
     errors: dict[str, float] = {}
     absent: dict[str, str] = {}
+    taken: dict[str, dict[str, int]] = {}
     for precision in REDUCED:
         started = time.perf_counter()
         call = program.caller(program.load(reference.path, precision), precision)
+        found: dict[str, float] = {}
+        counts: dict[str, int] = {}
         try:
-            found = {
-                f"{probe}/error/{precision}/{s.name}": value
-                for probe, arrays in given.items()
-                for s, value in zip(
-                    reference.outputs,
-                    _distances(reference, pool, call, probe, arrays, pools[probe], batch),
-                    strict=True,
-                )
-            }
+            for probe, arrays in given.items():
+                values, counts[probe] = _distances(reference, pool, call, probe, arrays, pools[probe], batch)
+                names = [f"{probe}/error/{precision}/{s.name}" for s in reference.outputs]
+                found |= dict(zip(names, values, strict=True))
         except Exception as error:
             absent[precision] = f"eager cannot run in it: {first_line(error)}"
             continue
         overflowed = sorted(key for key, value in found.items() if not np.isfinite(value))
         errors |= {key: value for key, value in found.items() if np.isfinite(value)}
+        taken[precision] = counts
         if overflowed:
             absent[precision] = f"eager gives NaN or Inf in it: {', '.join(overflowed)}"
         seconds[precision] = time.perf_counter() - started
-    return errors, absent
+    return errors, absent, taken
 
 
 def _distances(
@@ -238,28 +241,25 @@ def _distances(
     given: Arrays,
     pools: Sequence[_Pool],
     batch: int,
-) -> list[float]:
-    """max|y − y64| / scale of each output over at most SUBSAMPLE samples of a probe."""
+) -> tuple[list[float], int]:
+    """max|y − y64| / scale of each output, and over how many samples."""
     total = sample_count(reference.inputs, given)
-    rows = np.linspace(0, total - 1, min(total, SUBSAMPLE)).astype(np.int64)
+    rows = np.linspace(0, total - 1, min(total, SUBSAMPLE_BATCHES * batch)).astype(np.int64)
     few = {s.name: given[s.name].take(rows, axis=batch_axis(s) or 0) for s in reference.inputs}
-    truths = [
-        np.concatenate(p.parts, axis=batch_axis(s) or 0).take(rows, axis=batch_axis(s) or 0)
-        for p, s in zip(pools, reference.outputs, strict=True)
-    ]
+    axes = [batch_axis(s) or 0 for s in reference.outputs]
+    truths = [np.concatenate(p.parts, axis=a).take(rows, axis=a) for p, a in zip(pools, axes, strict=True)]
     largest, done = [0.0] * len(pools), 0
 
     def run(piece: tuple[Arrays, int]) -> tuple[list[Array], int]:
         return call(reference.ready(piece[0], stored=probe == "test")), piece[1]
 
     for answers, count in pool.map(run, _lazily(reference, few, batch)):
-        for i, spec in enumerate(reference.outputs):
-            axis = batch_axis(spec) or 0
-            answer = answers[i].take(range(count), axis=axis)
-            distance = np.abs(answer - truths[i].take(range(done, done + count), axis=axis)).max(initial=0.0)
-            largest[i] = float(np.fmax(largest[i], distance)) if np.isfinite(distance) else float("inf")
+        for i, axis in enumerate(axes):
+            truth = truths[i].take(range(done, done + count), axis=axis)
+            distance = np.abs(answers[i].take(range(count), axis=axis) - truth).max(initial=0.0)
+            largest[i] = max(largest[i], float(distance)) if np.isfinite(distance) else float("inf")
         done += count
-    return [relative(d, p.scale) for d, p in zip(largest, pools, strict=True)]
+    return [relative(d, p.scale) for d, p in zip(largest, pools, strict=True)], done
 
 
 def _arrays(

@@ -11,7 +11,7 @@ from export.bundle.types import Preprocess, TensorSpec
 
 Array = npt.NDArray[np.generic]
 SAMPLES = 256
-"""Of each random probe."""
+"""Most samples of a random probe."""
 
 
 def model_ready(stored: Array, preprocess: Preprocess, dtype: str) -> npt.NDArray[np.generic]:
@@ -28,19 +28,20 @@ def model_ready(stored: Array, preprocess: Preprocess, dtype: str) -> npt.NDArra
 
 
 def synthetic(
-    specs: Sequence[TensorSpec], samples: Mapping[str, Array], axes: Mapping[str, int], seed: int
+    specs: Sequence[TensorSpec], samples: Mapping[str, Array], axes: Mapping[str, int], seed: int, count: int = SAMPLES
 ) -> tuple[dict[str, dict[str, Array]], dict[str, str]]:
     """Probes by name ("gaussian", "uniform", "constant"), each model-ready inputs by name; and why others are skipped.
 
     `samples` are model-ready real inputs, of which mean, spread and the length of free axes are taken; `axes` says
-    along which axis each input counts samples. Integer inputs are only ever drawn inside a documented range.
+    along which axis each input counts samples; random probes have `count`. Integer inputs are only ever drawn inside a
+    documented range.
     """
     found: dict[str, dict[str, Array]] = {}
     skipped: dict[str, str] = {}
     integers = [s.name for s in specs if not _floating(s)]
     unbounded_integers = [s.name for s in specs if not _floating(s) and not _bounded(s)]
     unbounded = [s.name for s in specs if not _bounded(s)]
-    shapes = {s.name: _shape(samples[s.name], axes[s.name], SAMPLES) for s in specs}
+    shapes = {s.name: _shape(samples[s.name], axes[s.name], count) for s in specs}
     rng = np.random.default_rng(seed)
     if unbounded_integers:
         skipped["gaussian"] = f"the range of the integer input {unbounded_integers[0]!r} is not documented"
