@@ -13,22 +13,18 @@ They ignore Ctrl-C, which is the parent's to act on. Their stdout and stderr go 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import json
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
+
+from serve_bench._processes import Channel, Zygote, how_it_ended, last_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,12 +36,6 @@ if TYPE_CHECKING:
 
 REAP_S = 5.0
 """How long a child may take to end after its socket closed, before it is killed."""
-ZYGOTE_S = 1.0
-"""The same for a zygote, which may be in the middle of an import."""
-
-
-INTERPRETER = (sys.executable, "-P", "-m", "serve_bench.worker")
-"""`-P`: a file in the current folder named like a library must not be imported in its stead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,87 +59,6 @@ class Warm:
     """Whether the running median settled before the time limit."""
     median_ns: int
     first_run_ns: int
-
-
-class Channel:
-    """JSON lines over a socket, with a time limit; `None` where the other end is gone."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self._buffer = bytearray()
-
-    def send(self, message: Json, fds: Sequence[int] = ()) -> bool:
-        """False where nobody is left to read it."""
-        data = json.dumps(message).encode() + b"\n"
-        try:
-            if fds:
-                sent = socket.send_fds(self._socket, [data], list(fds))
-                data = data[sent:]
-            self._socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
-            return False
-        return True
-
-    def receive(self, limit_s: float | None = None) -> Json | None:
-        """The next message; raises TimeoutError after `limit_s` seconds."""
-        end = None if limit_s is None else time.monotonic() + limit_s
-        while b"\n" not in self._buffer:
-            self._socket.settimeout(None if end is None else max(end - time.monotonic(), 0.001))
-            try:
-                data = self._socket.recv(1 << 16)
-            except ConnectionResetError:
-                data = b""
-            if not data:
-                return None
-            self._buffer += data
-        line, _, rest = self._buffer.partition(b"\n")
-        self._buffer = bytearray(rest)
-        return json.loads(line)
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-class Zygote:
-    """The parent's handle on a process that forks."""
-
-    def __init__(self, preload: tuple[str, ...], directory: Path, number: int) -> None:
-        ours, theirs = socket.socketpair()
-        self._log = directory / f"zygote-{number}.log"
-        command = [*INTERPRETER, str(theirs.fileno()), str(directory), *preload]
-        with theirs, self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                env=child_environment(),
-            )
-        self._channel = Channel(ours)
-        self._preload = preload
-
-    def ask(self, message: Json, fds: Sequence[int] = (), limit_s: float = 120.0) -> Json:
-        """Raises WorkerDied where the zygote is gone or says nothing in time."""
-        from export.bundle.errors import WorkerDied
-
-        answer = None
-        with contextlib.suppress(TimeoutError):
-            if self._channel.send(message, fds):
-                answer = self._channel.receive(limit_s)
-        if answer is None:
-            self.stop()
-            what = " ".join(self._preload) or "no modules"
-            raise WorkerDied(f"the process that imports {what} ended: {last_line(self._log) or 'it said nothing'}")
-        return answer
-
-    def stop(self) -> None:
-        self._channel.close()
-        try:
-            self._process.wait(ZYGOTE_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
 
 
 class Worker:
@@ -304,37 +213,6 @@ def error_from(kind: str, message: str) -> PipelineError:
     error = known.__new__(known, message)
     assert isinstance(error, errors.PipelineError)
     return error
-
-
-def child_environment() -> dict[str, str]:
-    """What a zygote is started with: numpy's own threads off, as they cannot be forked; a checkout findable."""
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    here = Path(__file__).resolve().parent.parent
-    if here.name not in ("site-packages", "dist-packages"):
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))
-    return environment
-
-
-def how_it_ended(status: int) -> str:
-    """ "killed by SIGSEGV" or "exit status 3", from what waitpid says."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        try:
-            return f"killed by {signal.Signals(number).name}"
-        except ValueError:
-            return f"killed by signal {number}"
-    return f"exit status {os.waitstatus_to_exitcode(status)}"
-
-
-def last_line(log: Path) -> str:
-    """The last line with text in a log, at most 200 characters; empty where there is none."""
-    try:
-        with log.open("rb") as file:
-            file.seek(max(log.stat().st_size - 4096, 0))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from serve_bench.backends._helpers import NO_GPU, example_shape, gpu_names, impo
 from serve_bench.backends._ort import (
     CpuSession,
     CudaSession,
-    check_provider,
     create,
     option_facts,
     probe_precision,
     session_options,
 )
+from serve_bench.backends._placement import check_provider
 
 NOT_INSTALLED = "ONNX Runtime is not installed: pip install pipeline"
 

@@ -9,7 +9,7 @@ import pytest
 from export.bundle.errors import BackendFailed, BackendUnavailable
 from export.bundle.types import TensorSpec
 from serve_bench._child import slices, whole_batches
-from serve_bench.backends import _engine, _ort, compiled, onnxruntime, tensorrt
+from serve_bench.backends import _engine, _placement, compiled, onnxruntime, tensorrt
 from serve_bench.backends._torch import TorchSession
 from serve_bench.cells import backend_named
 
@@ -80,14 +80,14 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 def test_a_session_that_fell_back_to_the_cpu_is_unavailable(tiny_onnx):
     path = tiny_onnx.artifacts["onnx"].path
     with pytest.raises(BackendUnavailable, match=r"did not load CUDAExecutionProvider and fell back to CPU"):
-        _ort.check_provider("onnxruntime-cuda", FakeOrt([CPU], {CPU: []}), CUDA, path)
+        _placement.check_provider("onnxruntime-cuda", FakeOrt([CPU], {CPU: []}), CUDA, path)
 
 
 def test_a_computing_node_elsewhere_gives_no_figure(tiny_onnx):
     path = tiny_onnx.artifacts["onnx"].path
     session = FakeOrt([CUDA, CPU], {CUDA: [("linear", "Gemm")], CPU: [("s", "Shape"), ("relu", "Relu")]})
     with pytest.raises(BackendFailed, match=r"1 nodes do not run on CUDAExecutionProvider: Relu 'relu'"):
-        _ort.check_provider("onnxruntime-cuda", session, CUDA, path)
+        _placement.check_provider("onnxruntime-cuda", session, CUDA, path)
 
 
 def test_shape_and_integer_bookkeeping_may_sit_on_the_cpu_and_is_listed(tmp_path):
@@ -100,12 +100,12 @@ def test_shape_and_integer_bookkeeping_may_sit_on_the_cpu_and_is_listed(tmp_path
     save(helper.make_model(helper.make_graph(nodes, "g", inputs, outputs)), tmp_path / "g.onnx")
     path = str(tmp_path / "g.onnx")
     placed = {CUDA: [("real", "Add")], CPU: [("s", "Shape"), ("whole", "Add")]}
-    facts = _ort.check_provider("onnxruntime-cuda", FakeOrt([CUDA, CPU], placed), CUDA, path)
+    facts = _placement.check_provider("onnxruntime-cuda", FakeOrt([CUDA, CPU], placed), CUDA, path)
     assert facts["elsewhere"] == ["Add", "Shape"]
     assert facts["placement"] == {CUDA: 1, CPU: 2}
     placed[CPU].append(("real", "Add"))
     with pytest.raises(BackendFailed, match="Add 'real'"):
-        _ort.check_provider("onnxruntime-cuda", FakeOrt([CUDA, CPU], placed), CUDA, path)
+        _placement.check_provider("onnxruntime-cuda", FakeOrt([CUDA, CPU], placed), CUDA, path)
 
 
 def test_float32_on_a_gpu_asks_for_no_tf32(tiny_onnx, monkeypatch, tmp_path):

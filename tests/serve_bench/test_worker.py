@@ -12,8 +12,9 @@ import pytest
 
 from export.bundle.errors import BackendFailed, BackendUnavailable, PipelineError, UnknownName, WorkerDied
 from serve_bench import worker as module
+from serve_bench._processes import how_it_ended
 from serve_bench.cells import backend_named
-from serve_bench.worker import Workers, how_it_ended
+from serve_bench.worker import Workers
 
 ORT = "onnxruntime-cpu"
 
