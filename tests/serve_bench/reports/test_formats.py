@@ -1,0 +1,196 @@
+"""Every report format over one summary: what it must hold, what it must never hold."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from report_records import HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
+
+from export.registry import entries
+from serve_bench.reports import _format as show
+from serve_bench.reports.summary import summarise
+
+HOSTILE = '<script>alert("x")</script>|=HYPERLINK("a")&amp;`$x^2$'
+VOID = {"meta", "br", "hr", "img", "link", "input", "use", "path", "rect", "circle", "line"}
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and gathers what matters."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.labels, self.words = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.labels += [value for name, value in attrs if name == "aria-label"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return summarise(whole())
+
+
+@pytest.fixture(scope="module")
+def page(summary):
+    return entries("serve_bench.reports")["html"].render([summary])
+
+
+def render(name, *summaries):
+    return entries("serve_bench.reports")[name].render(list(summaries))
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "json", "csv"])
+def test_every_format_takes_a_bundle_without_records_and_several_bundles(name, summary):
+    empty = summarise(FakeBundle())
+    assert ("cnn" in render(name, empty)) == (name != "csv")
+    assert len(render(name, summary, empty)) >= len(render(name, summary))
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "json", "csv"])
+def test_every_format_is_reproducible(name, summary):
+    assert render(name, summary) == render(name, summary)
+
+
+def test_the_page_is_well_formed_and_says_the_result_first(page, summary):
+    parsed = Page(page)
+    assert parsed.open == []
+    text = "".join(parsed.words)
+    assert summary.headline in text
+    assert text.index(summary.headline) < text.index("p50")
+
+
+def test_the_page_has_three_plots_that_are_read_aloud(page):
+    parsed = Page(page)
+    assert parsed.tags.count("svg") == 3
+    drawn = [label for label in parsed.labels if not label.startswith(("Batch", "Every", "Backends"))]
+    assert [label.split(" ")[0] for label in drawn] == ["Distribution", "Throughput", "Error"]
+
+
+def test_the_page_needs_nothing_from_elsewhere(page):
+    assert not re.search(r"https?://|//[a-z]|@import|url\((?!#)|<script|<link|<img", page)
+
+
+def test_ids_of_the_plots_mean_one_thing_each(page):
+    drawn = re.findall(r'(?:<path|<clipPath) id="([^"]+)"', page)
+    uses = set(re.findall(r'(?:href="#|url\(#)([^")]+)', page))
+    assert uses <= set(drawn)
+    bodies = re.findall(r'(<(path|clipPath) id="([^"]+)".*?(?:/>|</clipPath>))', page, re.DOTALL)
+    assert len({body for body, _, _ in bodies}) == len({name for _, _, name in bodies})
+
+
+def test_hostile_names_are_escaped_everywhere():
+    bundle = whole(
+        absent=[
+            {
+                "missing": [{"backend": "eager", "artifact": "", "device": "cpu", "reason": HOSTILE}],
+                "not_built": [{"format": HOSTILE, "precision": "float32", "target": "any", "reason": "no"}],
+            }
+        ]
+    )
+    bundle.manifest = manifest(model=HOSTILE, description=HOSTILE)
+    hostile = summarise(bundle)
+    page = render("html", hostile)
+    assert "<script" not in page
+    assert Page(page).open == []
+    assert HOSTILE in "".join(Page(page).words)
+    assert "<script" not in render("markdown", hostile)
+    assert json.loads(render("json", hostile))["reports"][0]["model"] == HOSTILE
+    assert {line["model"] for line in csv.DictReader(io.StringIO(render("csv", hostile)))} == {HOSTILE}
+
+
+def test_a_formula_is_no_formula_in_a_spreadsheet():
+    bundle = whole()
+    bundle.manifest = manifest(model="=1+1")
+    lines = list(csv.DictReader(io.StringIO(render("csv", summarise(bundle)))))
+    assert {line["model"] for line in lines} == {"'=1+1"}
+
+
+def test_the_markdown_table(summary):
+    lines = render("markdown", summary).splitlines()
+    assert "| backend | p50 | against eager |  | samples/s | error, of its band | verdict |" in lines
+    assert (
+        "| onnxruntime-cpu | 105 ns \\[100, 110\\] | 2.00× \\[2.00, 2.00\\] | faster | 9,520,000 "
+        "| 2.0e-07 of 8.0e-07 | passed |" in lines
+    )
+    assert "| torchscript | torch is not installed |" in lines
+
+
+def test_the_json_has_full_figures_and_raw_samples(summary):
+    found = json.loads(render("json", summary))
+    assert found["schema"] == 1
+    row = found["reports"][0]["rows"][1]
+    assert row["subject"] == "onnxruntime-cpu"
+    assert row["quantiles"]["p50"] == {"value": 105.0, "low": 100.0, "high": 110.0}
+    assert row["ratio"]["value"] == pytest.approx(2)
+    assert row["latencies_ns"] == [100] * 11 + [110] * 11
+    assert found["reports"][0]["measuring"]["Threads"] == "1 for each backend"
+
+
+def test_the_csv_has_a_line_for_each_row_and_each_absence(summary):
+    lines = list(csv.DictReader(io.StringIO(render("csv", summary))))
+    known = ["eager", "onnxruntime-cpu", "onnxruntime-cpu", "torchscript", "tensorrt"]
+    assert [line["backend"] for line in lines] == known
+    assert lines[1]["p50_ns"] == "105.0"
+    assert lines[1]["word"] == "faster"
+    assert lines[1]["p99_ns"] == ""
+    assert lines[3]["reason"] == "torch is not installed"
+
+
+def test_rows_without_a_figure_and_failed_forms_are_in_every_format():
+    records = whole().records["measurement"]
+    broken = replace(records[1], latencies_ns=(), replicates=(), rounds=(), error="out of memory at 512")
+    verdicts = [verification(PROGRAM, "eager", 1e-7, 8e-7), verification(HALF, "onnxruntime-cpu", 1.0, 2e-3)]
+    shown = summarise(whole(measurement=[records[0], broken, records[2]], verification=verdicts))
+    for name in ("html", "markdown", "json", "csv"):
+        text = render(name, shown)
+        assert "out of memory at 512" in text
+        assert "failed" in text
+
+
+def test_tails_have_columns_only_where_a_sample_bears_them(summary, page):
+    assert "p90</th>" not in page
+    long = [measurement(a, b, 1, [[100] * 331] * 2) for a, b in ((PROGRAM, "eager"), (ONNX, "onnxruntime-cpu"))]
+    long = [replace(r, facts=r.facts | {"cells": 2}) for r in long]
+    assert "p99</th>" in render("html", summarise(whole(measurement=long)))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(48_123, "48.1 µs"), (413_000, "413 µs"), (1_979_000, "1.98 ms"), (999, "999 ns"), (2.5e9, "2.50 s")],
+)
+def test_latencies_have_three_digits_and_a_unit(value, text):
+    assert show.latency(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (0.9712, "0.971"), (4.118, "4.12"), (26_420, "26,400"), (105, "105"), (12.35, "12.3")]
+)
+def test_three_significant_digits(value, text):
+    assert show.significant(value) == text
+
+
+def test_sizes_times_and_shares():
+    assert show.size(1_234_000) == "1.23 MB"
+    assert show.size(12) == "12 B"
+    assert show.seconds(61) == "61 s"
+    assert show.seconds(200) == "3 min 20 s"
+    assert show.percent(0.013) == "1.3 %"

@@ -1,0 +1,139 @@
+"""Rows from records whose figures are derived by hand."""
+
+from dataclasses import replace
+
+import pytest
+from report_records import CELLS, HALF, ONNX, PROGRAM, FakeBundle, measurement, verification, whole
+
+from serve_bench.reports.summary import summarise
+
+
+def test_the_figures_of_a_row():
+    eager, onnx, half = summarise(whole()).rows
+    assert (eager.subject.label, eager.word, eager.ratio) == ("eager", "baseline", None)
+    # eleven runs of 100 and eleven of 110 ns: the median lies between, the 99 % bounds on either side
+    assert onnx.quantiles["p50"] == (105, 100, 110)
+    assert onnx.throughput == pytest.approx(1e9 / 105)
+    assert set(onnx.quantiles) == {"p50"}
+    # 200/100 and 220/110: twice as fast in both replicates
+    assert onnx.ratio == pytest.approx((2, 2, 2))
+    assert onnx.word == "faster"
+    assert half.ratio == pytest.approx((1, 1, 1))
+    assert half.word == "indistinguishable"
+    assert {r.delta for r in (eager, onnx, half)} == {0.01}
+    assert onnx.cold == {"open_ns": 1e6, "first_run_ns": 2e6}
+
+
+def test_the_verdict_of_a_row_is_that_of_the_test_set():
+    onnx = summarise(whole()).rows[1].subject
+    assert (onnx.error, onnx.band, onnx.verdict) == (2e-7, 8e-7, "passed")
+    assert (onnx.precision_asked, onnx.precision_found) == ("float32", "float32")
+    assert (onnx.decisions, onnx.disagreements) == (100, 0)
+
+
+def test_the_first_sentence():
+    summary = summarise(whole())
+    assert summary.headline == "onnxruntime-cpu is 2.00× [2.00, 2.00] faster than eager at batch 1."
+    assert summary.verdict == "All 3 verified forms are the same model: as close to float64 as their bands ask."
+
+
+def test_the_first_sentence_names_both_ends_of_the_batches():
+    def run(batch, onnx):
+        return [
+            measurement(PROGRAM, "eager", batch, [[200] * 11] * 2),
+            measurement(ONNX, "onnxruntime-cpu", batch, [[onnx] * 11] * 2),
+        ]
+
+    records = [replace(r, facts=r.facts | {"cells": 4}) for r in run(1, 50) + run(8, 100)]
+    assert summarise(whole(measurement=records)).headline == (
+        "onnxruntime-cpu is 4.00× [4.00, 4.00] faster than eager at batch 1 and 2.00× [2.00, 2.00] faster than "
+        "eager at batch 8."
+    )
+    slow = [replace(r, facts=r.facts | {"cells": 4}) for r in run(1, 50) + run(8, 400)]
+    assert summarise(whole(measurement=slow)).headline.endswith(
+        "batch 1. No backend is faster than eager at batch 8: the nearest, onnxruntime-cpu, runs at 0.500× "
+        "[0.500, 0.500]."
+    )
+
+
+def test_the_latest_verdict_and_the_latest_whole_run_count():
+    first = whole().records
+    later = [replace(r, run="run2", latencies_ns=tuple(2 * x for x in r.latencies_ns)) for r in first["measurement"]]
+    cut = [replace(first["measurement"][0], run="run3")]
+    again = verification(ONNX, "onnxruntime-cpu", 1e-3, 8e-7)
+    elsewhere = verification(HALF, "onnxruntime-cpu", 1.0, 2e-3, environment="env2")
+    bundle = whole(
+        measurement=[*first["measurement"], *later, *cut], verification=[*first["verification"], again, elsewhere]
+    )
+    summary = summarise(bundle)
+    assert summary.run == "run2"
+    assert summary.rows[0].quantiles["p50"].value == 420
+    assert [s.verdict for s in summary.subjects] == ["passed", "failed", "passed"]
+    assert summary.verdict == "1 of 3 verified forms are not the same model: onnxruntime-cpu."
+
+
+def test_a_form_that_failed_and_was_not_measured_is_still_a_subject():
+    records = whole().records
+    run = [replace(r, facts=r.facts | {"cells": 2}) for r in records["measurement"][:2]]
+    failed = [*records["verification"][:2], verification(HALF, "onnxruntime-cpu", 1.0, 2e-3)]
+    summary = summarise(whole(measurement=run, verification=failed))
+    assert len(summary.rows) == 2
+    assert summary.subjects[2].verdict == "failed"
+    assert "sample 3" in summary.subjects[2].reason
+
+
+def test_a_row_without_a_figure_says_why():
+    records = whole().records["measurement"]
+    broken = replace(records[1], latencies_ns=(), replicates=(), rounds=(), error="out of memory")
+    row = summarise(whole(measurement=[records[0], broken, records[2]])).rows[1]
+    assert (row.error, row.quantiles, row.ratio, row.word) == ("out of memory", {}, None, "")
+
+
+def test_without_a_baseline_there_is_no_ratio():
+    run = [replace(r, facts=r.facts | {"cells": 2}) for r in whole().records["measurement"][1:]]
+    summary = summarise(whole(measurement=run))
+    assert {(r.ratio, r.word) for r in summary.rows} == {(None, "")}
+    assert summary.headline == "There is no eager baseline in this run: latencies stand alone."
+
+
+def test_boundaries_and_devices_are_never_mixed():
+    base = measurement(PROGRAM, "eager", 1, [[200] * 11] * 2)
+    other = measurement(ONNX, "onnxruntime-cpu", 1, [[100] * 11] * 2, boundary="device")
+    run = [replace(r, facts=r.facts | {"cells": 2}) for r in (base, other)]
+    assert [r.ratio for r in summarise(whole(measurement=run)).rows] == [None, None]
+
+
+def test_what_is_absent_has_its_reason():
+    found = summarise(whole()).absent
+    assert [(a.label, a.kind, a.reason) for a in found] == [
+        ("torchscript", "missing", "torch is not installed"),
+        ("tensorrt", "not built", "no builder"),
+    ]
+
+
+def test_the_facts_name_the_data_that_were_really_used():
+    summary = summarise(whole())
+    facts = dict(summary.facts)
+    assert facts["Data"] == "digits: 1,400 training, 100 validation, 297 test — MNIST is not here"
+    assert facts["Test accuracy"] == "99.41 % (published: 99.37 %, a document)"
+    assert facts["Training"] == "61 s on cpu, seed 0"
+    measuring = dict(summary.measuring)
+    assert measuring["Inputs"] == "1,024 real test samples"
+    assert measuring["Warm-up"].endswith("3 of 6 ended at their time limit")
+    assert summary.environment is not None
+
+
+def test_the_command_repeats_the_run():
+    assert summarise(whole()).command == (
+        "pipeline bench artifacts/cnn --batch 1 --budget 15 --replicates 2 --threads 1 "
+        "--backend eager --backend onnxruntime-cpu"
+    )
+
+
+def test_a_bundle_without_records_is_summarised():
+    summary = summarise(FakeBundle())
+    assert summary.rows == ()
+    assert summary.headline == "Nothing was measured yet."
+    assert summary.verdict == "Nothing was verified yet."
+    assert summary.command == "pipeline bench artifacts/cnn"
+    assert len(CELLS) == 3
