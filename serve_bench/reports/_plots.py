@@ -154,7 +154,7 @@ def throughput(summary: Summary) -> str:
         axis.set_xlabel("batch size")
         axis.set_ylabel("samples a second")
 
-    return _draw((5.0, 3.0), "Throughput against batch size, in samples a second", draw)
+    return _draw((4.5, 2.9), "Throughput against batch size, in samples a second", draw)
 
 
 def error(summary: Summary) -> str:
@@ -184,4 +184,4 @@ def error(summary: Summary) -> str:
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlabel("error against float64 (mark), its band (tick)")
 
-    return _draw((5.0, 0.9 + 0.36 * len(subjects)), "Error against float64 of each form, with its band", draw)
+    return _draw((4.5, 0.9 + 0.36 * len(subjects)), "Error against float64 of each form, with its band", draw)

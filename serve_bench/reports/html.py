@@ -115,7 +115,10 @@ def _one(summary: Summary) -> Iterator[str]:
     if summary.subjects:
         yield from _equivalence(summary)
     if summary.absent:
-        rows = [[escape(f"{a.label} {a.artifact}".strip()), escape(a.kind), escape(a.reason)] for a in summary.absent]
+        rows = [
+            [escape(f"{a.label} {a.artifact}".strip()), escape(a.kind), f'<td class="note">{escape(a.reason)}</td>']
+            for a in summary.absent
+        ]
         yield "<h2>What could not run here</h2>"
         yield from _table("Backends that are not here and forms that were not built", ["what", "", "why"], rows)
     about = [("About", summary.description)] if summary.description else []
