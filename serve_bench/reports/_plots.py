@@ -182,6 +182,6 @@ def error(summary: Summary) -> str:
         axis.tick_params(axis="y", length=0)
         axis.xaxis.set_major_locator(LogLocator(numticks=8))
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_xlabel("error against float64 (mark), its band (tick)")
+        axis.set_xlabel("error (mark) and band (tick)")
 
     return _draw((4.5, 0.9 + 0.36 * len(subjects)), "Error against float64 of each form, with its band", draw)
