@@ -103,17 +103,17 @@ def _compute(session: Session, inputs: list[Arrays]) -> list[int]:
 
 
 def settle(session: Session, boundary: Boundary, batches: Sequence[Arrays], limit_s: float) -> Settled:
-    """Warms up until the running median has settled, or until `limit_s` seconds have passed.
+    """Warms up until the running median has settled, or until `limit_s` seconds have passed since the first run.
 
     The running median m(n) is that of the later half of the first n runs. It is looked at for n = 2, 4, 8, … and has
     settled when a doubling of the runs moved it by at most 5 %, |m(n) − m(n/2)| ≤ 0.05·m(n), and 5 ms have passed.
     Why: where a warm-up decays, runs n/2 … n being within 5 % of runs n/4 … n/2 leaves less than 5 % still to come, as
     each doubling removes more than the one before; a fixed count is too short for a compiler and too long for a batch
-    of 512. At least two runs are made, whatever the limit.
+    of 512. At least two runs are made, whatever the limit, and the first, which may compile, does not count to it.
     """
+    latencies = timed_runs(session, boundary, batches, 1, 0)
     deadline = time.perf_counter() + limit_s
     earliest = time.perf_counter() + min(SETTLE_AT_LEAST_S, limit_s)
-    latencies = timed_runs(session, boundary, batches, 1, 0)
     before = latencies[0]
     while True:
         settled = _run_until(session, boundary, batches, latencies, 2 * len(latencies), deadline)

@@ -124,3 +124,10 @@ def test_the_null_backend_runs_through_every_step():
     batches = [{"x": np.ones((4, 2), np.float32)}]
     assert len(timed_runs(session, "host", batches, 5, 0)) == 5
     assert settle(session, "host", batches, 0.01).runs >= 2
+
+
+def test_a_first_run_that_compiles_leaves_the_limit_to_the_others(time):
+    found = settle(Recorder(time, lambda n: 10**9 if n == 1 else 1_000_000), "device", ["a"], 0.1)
+    # runs of 1 ms after the first: settled at 4 (two of them against one), 8 is the first count past 5 ms
+    assert found.settled
+    assert found.runs == 8
