@@ -162,7 +162,7 @@ class _Comparison:
             moved = [n for n, e in self.expected.items() if self._permuted(array, e)]
             if moved:
                 return self._cover(moved)
-        return self._made_of_blocks(name, array)
+        return self._made_of_blocks(array)
 
     def _cover(self, names: list[str]) -> bool:
         self.compared += names
@@ -191,22 +191,26 @@ class _Comparison:
             tuple(wanted.shape[i] for i in o) == flat.shape and wanted.transpose(o).tobytes() == data for o in orders
         )
 
-    def _made_of_blocks(self, name: str, array: Array) -> bool:
-        """Whether it is whole blocks of checkpoint tensors, in any order; names it where only most of them are."""
-        best: tuple[int, int] = (0, 0)
-        for count, blocks in _cut(array):
-            known = self._blocks(len(blocks[0]), blocks[0].shape[1:], array.dtype)
-            hits = [known.get(b.tobytes()) for b in blocks]
-            if all(h is not None for h in hits):
-                return self._cover([n for h in hits if h for n in h])
-            telling = [h is not None and bool((b != b.flat[0]).any()) for h, b in zip(hits, blocks, strict=True)]
-            best = max(best, (sum(telling), count))
-        if best[0] * 2 > best[1] and array.size > best[1]:
-            self.mismatched.append(
-                f"{name}: {best[0]} of its {best[1]} blocks are the checkpoint's, the others are not"
-            )
-            return True
+    def _made_of_blocks(self, array: Array) -> bool:
+        """Whether it is whole blocks of checkpoint tensors, in any order."""
+        for blocks, owners in self._owners(array):
+            if len(blocks) == sum(o is not None for o in owners):
+                return self._cover([n for o in owners if o for n in o])
         return False
+
+    def _partly_blocks(self, name: str, array: Array) -> str:
+        """The sentence on a constant most of whose blocks are the checkpoint's; a block of one value says nothing."""
+        for blocks, owners in self._owners(array):
+            hits = sum(o is not None and bool((b != b.flat[0]).any()) for b, o in zip(blocks, owners, strict=True))
+            if hits * 2 > len(blocks):
+                return f"{name}: {hits} of its {len(blocks)} blocks are the checkpoint's, the others are not"
+        return ""
+
+    def _owners(self, array: Array) -> Iterator[tuple[list[Array], list[list[str] | None]]]:
+        """The constant's blocks, and for each the tensors that hold it."""
+        for blocks in _cut(array):
+            known = self._blocks(len(blocks[0]), blocks[0].shape[1:], array.dtype)
+            yield blocks, [known.get(b.tobytes()) for b in blocks]
 
     def _blocks(self, rows: int, rest: tuple[int, ...], dtype: np.dtype[np.generic]) -> dict[bytes, list[str]]:
         found: dict[bytes, list[str]] = {}
@@ -230,7 +234,7 @@ class _Comparison:
             if array.dtype == expected.dtype and self._nearly(array, expected, np.zeros(())):
                 self.covered.add(key)
                 return _difference(key, name, array, expected)
-        return ""
+        return self._partly_blocks(name, array)
 
     @staticmethod
     def _nearly(array: Array, value: Array, bound: Array) -> bool:
@@ -241,7 +245,7 @@ class _Comparison:
         return float((distance <= bound).mean()) >= RESEMBLES
 
 
-def _cut(array: Array) -> Iterator[tuple[int, list[Array]]]:
+def _cut(array: Array) -> Iterator[list[Array]]:
     """The constant in equal blocks of rows: rows are its last axis, or its elements where only one axis is left."""
     flat = _squeezed(array)
     if flat.ndim == 0:
@@ -249,4 +253,4 @@ def _cut(array: Array) -> Iterator[tuple[int, list[Array]]]:
     rows = flat.reshape(-1, *flat.shape[-1:]) if flat.ndim > 1 else flat
     for count in BLOCKS:
         if len(rows) % count == 0 and len(rows) >= count:
-            yield count, np.split(rows, count)
+            yield np.split(rows, count)
