@@ -220,7 +220,7 @@ class ZooOrigin:
             spec=self.spec,
             module=module,
             recipe=None,
-            metrics=metrics,
+            metrics={f"test_{name}": value for name, value in metrics.items()},
             seconds=0.0,
             seed=0,
             dataset=self.data.facts,

@@ -48,7 +48,7 @@ def print_outcome(outcome: Any, *, as_json: bool) -> None:
         print(entry("serve_bench.reports", "report format", "json").render([summary]))
         return
     rows = [_outcome_row(row) for row in summary.rows]
-    measured = {row.subject for row in summary.rows}
+    measured = [row.subject for row in summary.rows]
     rows += [_unmeasured_row(subject) for subject in summary.subjects if subject not in measured]
     columns = [
         ("backend", "left"),

@@ -82,7 +82,10 @@ def _model(bundle: Bundle) -> Artifact:
 
 
 def read_inputs(path: Path, specs: tuple[TensorSpec, ...], bundle: Bundle) -> tuple[Arrays, str]:
-    """Model-ready inputs by name of one file, and what was done to it; raises DataError where it does not fit."""
+    """Model-ready inputs by name of one file, and what was done to it; raises DataError where it does not fit.
+
+    Of a bundle's golden.npz or truth.npz, the stored test inputs are taken.
+    """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if path.suffix.lower() in SUFFIXES:
@@ -91,6 +94,10 @@ def read_inputs(path: Path, specs: tuple[TensorSpec, ...], bundle: Bundle) -> tu
         known = ", ".join([".npz", ".npy", *sorted(SUFFIXES)])
         raise DataError(f"{path}: {path.suffix or 'no suffix'} is not read; known are {known}")
     found = _arrays(path)
+    stored = {
+        name.removeprefix("test/input/"): array for name, array in found.items() if name.startswith("test/input/")
+    }
+    found = stored or found
     if len(specs) == 1 and specs[0].name not in found and len(found) == 1:
         found = {specs[0].name: next(iter(found.values()))}
     ready = {}

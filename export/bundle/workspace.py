@@ -39,7 +39,7 @@ class Workspace:
         if old.is_dir() and not (self.root / "payload").is_dir():
             old.rename(self.root / "payload")
         shutil.rmtree(old, ignore_errors=True)
-        for temporary in self.folder.rglob(".*.tmp"):
+        for temporary in self.folder.rglob(".*.tmp*"):
             with suppress(OSError):
                 temporary.unlink()
         with suppress(BundleError):

@@ -111,3 +111,10 @@ def record(
         outputs=source.trained.spec.outputs,
         facts=dict(facts or {}),
     )
+
+
+def needs_torch() -> str | None:
+    """Why a format that torch writes cannot be written here."""
+    from importlib.util import find_spec
+
+    return None if find_spec("torch") else "torch is not installed: pip install 'pipeline[train]'"

@@ -12,7 +12,7 @@ from export.bundle.errors import ExportError
 from export.bundle.files import digest_of
 from export.bundle.types import Artifact, Json, Precision
 from export.formats._base import Source
-from export.formats._write import exporting, parent_content, record
+from export.formats._write import exporting, needs_torch, parent_content, record
 from export.program import (
     content_of_program,
     dynamic_axes,
@@ -39,7 +39,7 @@ class ExportedProgram:
     options: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
-        return None
+        return needs_torch()
 
     def write(self, source: Source, destination: Path) -> Artifact:
         started = time.perf_counter()

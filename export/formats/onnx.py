@@ -19,7 +19,7 @@ NEWEST_OPSET = 24
 
 class Onnx:
     needs: str | None = "exported_program"
-    version = 1
+    version = 2
     libraries = ("torch", "onnx", "onnxscript")
     options: tuple[str, ...] = ("opset",)
 
@@ -56,6 +56,7 @@ class Onnx:
                 "ir_version": model.ir_version,
                 "opset_asked": source.options.opset,
                 "nodes": len(model.graph.node),
+                "operators": sorted({node.op_type for graph in _graphs(model.graph) for node in graph.node}),
                 "typed": "float16 inside, float32 at inputs and outputs" if half else "float32",
             },
         )

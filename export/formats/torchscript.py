@@ -13,7 +13,7 @@ from typing import Any
 from export.bundle.errors import ExportError
 from export.bundle.types import Artifact, Json, Precision
 from export.formats._base import Source
-from export.formats._write import exporting, parent_content, record
+from export.formats._write import exporting, needs_torch, parent_content, record
 from export.program import dynamic_axes, leaves, resized, tensors, traceable_module
 
 LARGEST_DIFFERENCE = 1e-3
@@ -32,7 +32,7 @@ class TorchScript:
     options: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
-        return None
+        return needs_torch()
 
     def write(self, source: Source, destination: Path) -> Artifact:
         started = time.perf_counter()

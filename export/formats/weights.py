@@ -7,7 +7,7 @@ from pathlib import Path
 
 from export.bundle.types import Artifact, Precision
 from export.formats._base import Source
-from export.formats._write import exporting, record
+from export.formats._write import exporting, needs_torch, record
 
 
 class Weights:
@@ -20,7 +20,7 @@ class Weights:
     options: tuple[str, ...] = ()
 
     def missing(self) -> str | None:
-        return None
+        return needs_torch()
 
     def write(self, source: Source, destination: Path) -> Artifact:
         started = time.perf_counter()

@@ -12,6 +12,7 @@ from serve_bench.backends._ort import (
     CpuSession,
     CudaSession,
     create,
+    left_out,
     option_facts,
     probe_precision,
     session_options,
@@ -38,10 +39,11 @@ class OnnxRuntimeCpu:
         return wrong or (None if importable("onnxruntime") else NOT_INSTALLED)
 
     def open(self, artifact: Artifact, device: str, threads: int) -> Session:
-        ort = create(self.name, artifact.path, session_options(threads), ["CPUExecutionProvider"])
+        disabled = left_out(artifact)
+        ort = create(self.name, artifact.path, session_options(threads), ["CPUExecutionProvider"], disabled)
         session = CpuSession(self.name, ort, artifact, threads)
         placed = check_provider(self.name, ort, "CPUExecutionProvider", artifact.path)
-        session.settings = option_facts(threads) | placed
+        session.settings = option_facts(threads) | placed | ({"disabled_optimizers": disabled} if disabled else {})
         return session
 
 
@@ -89,7 +91,7 @@ class OnnxRuntimeCuda:
         onnxruntime.preload_dlls()
         self._load_libraries(artifact)
         providers = self.providers(artifact)
-        ort = create(self.name, artifact.path, session_options(threads), providers)
+        ort = create(self.name, artifact.path, session_options(threads), providers, left_out(artifact))
         placed = check_provider(self.name, ort, self.provider, artifact.path)
         session = CudaSession(self.name, ort, artifact, lambda: probe_precision(providers, threads))
         session.settings = (

@@ -81,8 +81,8 @@ def verify_bundle(
                 else:
                     task = bundle.manifest.task
                     record = verify_cell(cell, workers, truth, questions, task, found, threads, environment_id, bar)
+                bundle.append("verification", to_json(record))
                 bar.advance(1, 1, short(record))
-            bundle.append("verification", to_json(record))
             records.append(record)
     return records
 
