@@ -16,6 +16,7 @@ from export.bundle.errors import PipelineError
 from export.bundle.store import Bundle
 from export.bundle.types import Artifact, Disagreement, Json, Precision, ProbeResult, Verification, from_json, to_json
 from export.progress import Bar, Progress
+from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
 from serve_bench.equivalence import bands, constants, judge
 from serve_bench.equivalence.truth import Truth
@@ -126,9 +127,9 @@ def _ask(
 ) -> None:
     assert findings.opened is not None
     precision = judged_in(asked_of(cell.artifact, findings.opened.settings), findings.opened.precision)
-    most = cell.artifact.facts.get("max_batch", LARGEST_BATCH)
+    most = largest_batch(cell.artifact)
     for number, question in enumerate(questions):
-        answers = worker.answer(cell.key, question.inputs, min(question.batch, int(most)))
+        answers = worker.answer(cell.key, question.inputs, min(question.batch, most))
         findings.probes += judge.probe_results(truth, question.probe, question.source, answers, precision)
         if question.probe == "test":
             output = judge.decided(truth, task, answers)
@@ -137,6 +138,13 @@ def _ask(
                 findings.disagreements = judge.disagreements(truth, output, answers, findings.probes)
             findings.metric = judge.metric(truth, task, output, answers)
         bar.advance(number + 1, len(questions))
+
+
+def largest_batch(artifact: Artifact) -> int:
+    """The most samples that an artifact takes at once, as far as that is asked: an engine's profile may admit fewer."""
+    profile = artifact.facts.get("profile") or {}
+    ends = [profile[s.name]["max"][batch_axis(s) or 0] for s in artifact.inputs if s.name in profile]
+    return int(min([LARGEST_BATCH, *ends]))
 
 
 def asked_of(artifact: Artifact, settings: Mapping[str, Json]) -> Precision:

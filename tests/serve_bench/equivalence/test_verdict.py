@@ -1,5 +1,7 @@
 """The verdict over a fake bundle whose truth is a 3×2 matrix."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fake_bundle import CELL, FakeBundle, FakeWorkers, artifact, model, write_truth
@@ -65,6 +67,13 @@ def test_one_sample_with_nan_fails_and_is_named(bundle):
     assert "(5, 2)" in found.reason
     assert found.probes[0].worst_value is None
     from_json(Verification, bundle.records[0])
+
+
+def test_an_engine_is_asked_no_more_at_once_than_its_profile_admits(bundle):
+    engine = replace(artifact(), facts={"profile": {"x": {"min": [1, 2], "opt": [8, 2], "max": [16, 2]}}})
+    workers = FakeWorkers(exact)
+    verify(bundle, workers, [Cell(engine, "onnxruntime-cpu", "cpu")])
+    assert [batch for _, batch in workers.batches] == [16, 1, 2, 7, 16]
 
 
 def test_a_fault_at_batch_7_alone_is_found(bundle):
