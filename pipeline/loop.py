@@ -66,6 +66,7 @@ class Loop:
             "device": self.device,
             "threads": torch.get_num_threads(),
             "precision": self.precision,
+            "tf32": self.device == "cuda" and bool(torch.backends.cudnn.allow_tf32),
             "memory_format": "channels_last",
             "compiled": self.compiled,
             "epochs": self.epochs,
@@ -94,9 +95,12 @@ class Loop:
 
     def _without_compiler(self, mode: str, error: Exception, progress: Progress) -> None:
         words = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        told = f"torch.compile failed ({words}); it needs a C++ compiler (Debian, Ubuntu: apt-get install g++)"
+        remedy = (
+            "install a C++ compiler (Debian, Ubuntu: apt-get install g++), or " if "compiler" in words.lower() else ""
+        )
+        told = f"torch.compile failed ({words})"
         if mode == "on":
-            raise TrainingError(f"{told}; install one, or use --compile off") from error
+            raise TrainingError(f"{told}; {remedy}use --compile off") from error
         progress.note(f"{told}; training goes on without it")
         self.forward, self.compiled = self.module, False
 
