@@ -39,12 +39,15 @@ _PUBLISHED = Recipe(
     optimizer="sgd",
     learning_rate=0.01,
     options={"momentum": 0.9, "dropout2d": 0.5, "dropout": 0.5},
-    notes="",
+    notes=(
+        "The document names no optimiser. Six epochs each, on held-out images: SGD with momentum 0.9 at rate 0.01 98.72 %, "
+        "at 0.03 97.98 %, at 0.003 98.14 %; Adam at 0.001 98.70 %. Rate constant, no weight decay, no augmentation."
+    ),
 )
 
 _FAST = Recipe(
     name="fast",
-    epochs=16,
+    epochs=12,
     batch_size=256,
     optimizer="adamw",
     learning_rate=4e-3,
@@ -63,9 +66,12 @@ _FAST = Recipe(
         "scale": 0.1,
         "shear": 0.1,
         "shift_pixels": 2.0,
-        "least_steps": 1500,
+        "least_steps": 600,
     },
-    notes="",
+    notes=(
+        "Chosen on held-out images: 12 epochs 99.58 % and 8 epochs 99.49 % as means of 4 seeds, 16 epochs 99.54 % of 2. "
+        "Less dropout than the document's: trained so shortly and with augmentation, the network does not overfit."
+    ),
 )
 
 CNN = ModelSpec(
