@@ -174,6 +174,7 @@ class _Build:
     def _manifest(self, stages: dict[str, StageRecord]) -> Manifest:
         spec = self.trained.spec
         facts = stages["weights"].facts
+        dataset = from_json(DatasetFacts, facts["dataset"])
         return Manifest(
             schema=SCHEMA,
             model=spec.id,
@@ -183,8 +184,8 @@ class _Build:
             outputs=spec.outputs,
             preprocess=spec.preprocess,
             labels=spec.labels,
-            published=spec.published,
-            dataset=from_json(DatasetFacts, facts["dataset"]),
+            published=spec.published if dataset.name == spec.dataset else None,
+            dataset=dataset,
             training=from_json(Training, facts["training"]),
             artifacts=tuple(self.artifacts.values()),
             stages=to_json(stages),

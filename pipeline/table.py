@@ -60,16 +60,13 @@ def print_outcome(outcome: Any, *, as_json: bool) -> None:
         ("verdict", "left"),
     ]
     print()
-    _table(f"{summary.model}: {'; '.join(_said(summary, ('data', 'test accuracy')))}", columns, rows)
+    facts = dict(summary.facts)
+    said = [f"{name}: {facts[name]}" for name in ("Data", "Test accuracy") if name in facts]
+    _table("\n".join([summary.model, *said]), columns, rows)
     for absent in summary.absent:
         print(f"  {absent.kind}: {absent.label}: {absent.reason}")
     print(f"\n{summary.headline}\n{summary.verdict}\n")
     print(f"report  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
-
-
-def _said(summary: Any, names: Sequence[str]) -> list[str]:
-    facts = dict(summary.facts)
-    return [f"{name} {facts[name]}" for name in names if name in facts]
 
 
 def _outcome_row(row: Any) -> tuple[str, ...]:

@@ -109,7 +109,10 @@ def _facts(title: str, facts: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 def _one(summary: Summary) -> Iterator[str]:
     yield f'<article><header><p class="model">{escape(summary.model)}</p><h1>{escape(summary.headline)}</h1>'
-    yield f"<p>{escape(summary.verdict)}</p></header>"
+    yield f"<p>{escape(summary.verdict)}</p>"
+    facts = dict(summary.facts)
+    known = [f"{name}: {facts[name]}" for name in ("Data", "Test accuracy") if name in facts]
+    yield "".join(f"<p>{escape(line)}</p>" for line in known) + "</header>"
     if summary.rows:
         yield from _latencies(summary)
     if summary.subjects:
