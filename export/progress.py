@@ -27,6 +27,10 @@ class Progress(Protocol):
         """One line that the user should see."""
         ...
 
+    def finished(self, title: str, note: str) -> None:
+        """A piece of the running stage that ended well or not, as `note` says."""
+        ...
+
     def done(self, title: str, note: str) -> None:
         """A stage that needed no work or ended elsewhere: "up to date", "not built: …"."""
         ...
@@ -45,6 +49,9 @@ class Silent:
         yield _SilentBar()
 
     def note(self, text: str) -> None:
+        return None
+
+    def finished(self, title: str, note: str) -> None:
         return None
 
     def done(self, title: str, note: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -31,8 +32,11 @@ class Built:
 class _Build:
     """One run over the stages of one bundle."""
 
-    def __init__(self, place: Workspace, origin: Origin, options: Options, progress: Progress) -> None:
+    def __init__(
+        self, place: Workspace, origin: Origin, options: Options, progress: Progress, on_change: Callable[[], None]
+    ) -> None:
         self.place, self.origin, self.options, self.progress = place, origin, options, progress
+        self.on_change = on_change
         self.stages: dict[str, StageRecord] = {}
         self.not_built: list[NotBuilt] = []
         self._trained: TrainedModel | None = None
@@ -117,6 +121,7 @@ class _Build:
         if record is not None:
             self.progress.done(f"export {name}", str(record.facts.get("failed", "up to date")))
             return record
+        self.on_change()
         try:
             with self.progress.stage(f"export {name}") as bar:
                 artifact, names = self._write(name)
@@ -194,13 +199,15 @@ class _Build:
         )
 
 
-def build(place: Workspace, origin: Origin, options: Options, progress: Progress) -> Built:
-    """Runs the stages that are not up to date and publishes the payload.
+def build(
+    place: Workspace, origin: Origin, options: Options, progress: Progress, on_change: Callable[[], None]
+) -> Built:
+    """Runs the stages that are not up to date and publishes the payload; `on_change` is called before each export.
 
     Raises ExportError where the exported program itself cannot be made; any other format that cannot be written is
     listed in `not_built` with its reason, and the rest stands.
     """
-    run = _Build(place, origin, options, progress)
+    run = _Build(place, origin, options, progress, on_change)
     run.weights()
     run.formats()
     run.truth()
@@ -210,6 +217,6 @@ def build(place: Workspace, origin: Origin, options: Options, progress: Progress
 
 def weights_stage(place: Workspace, origin: Origin, options: Options, progress: Progress) -> Training:
     """The weights stage alone: trains, or finds that nothing changed."""
-    run = _Build(place, origin, options, progress)
+    run = _Build(place, origin, options, progress, lambda: None)
     run.weights()
     return from_json(Training, run.stages["weights"].facts["training"])

@@ -91,6 +91,9 @@ class Terminal:
     def note(self, text: str) -> None:
         self._line("[yellow]![/]", text, "")
 
+    def finished(self, title: str, note: str) -> None:
+        self._line("[green]✓[/]", title, note)
+
     def done(self, title: str, note: str) -> None:
         self._line("[dim]·[/]", title, note)
 

@@ -6,8 +6,6 @@ runs: machines are shared and drift. Nothing is read from an earlier run.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 PIPELINE = [sys.executable, "-m", "pipeline.cli"]
 
@@ -136,6 +133,19 @@ def watch(command: Sequence[str], environment: dict[str, str] | None = None) -> 
         )
 
 
+def _apart(root: Path) -> tuple[float, float]:
+    """Seconds of the timed rounds, and of the first compilation (opening `compiled` cold, less opening it warm)."""
+    from export.bundle.store import Bundle
+
+    bundle = Bundle.open(root)
+    runs = bundle.read("measurement")
+    measuring = float(runs[0]["facts"]["seconds"]["measuring"]) if runs else 0.0
+    cold = [
+        v["settings"].get("compile_seconds", 0.0) for v in bundle.read("verification") if v["backend"] == "compiled"
+    ]
+    return measuring, float(cold[0]) if cold else 0.0
+
+
 def whole_command(dataset: str = "mnist") -> list[Figure]:
     """`train` then `train-export` on its weights: what comes after training, its memory, and a rerun."""
     with tempfile.TemporaryDirectory() as folder:
@@ -143,12 +153,11 @@ def whole_command(dataset: str = "mnist") -> list[Figure]:
         first = watch([*PIPELINE, "train", *common])
         after = watch([*PIPELINE, "train-export", *common])
         again = watch([*PIPELINE, "train-export", *common])
-        timings = json.loads((Path(folder) / "cnn/timings.json").read_text())
+        measuring, compiling = _apart(Path(folder) / "cnn")
     for run in (first, after):
         if run.status:
             raise SystemExit(run.stderr)
-    measuring = timings.get("measure", 0.0) + timings.get("first compilation", 0.0)
-    rest = after.seconds - measuring
+    rest = after.seconds - measuring - compiling
     peak = max(first.peak_pss_bytes, after.peak_pss_bytes) / 1e9
     whole = first.seconds + after.seconds
     limit = 300 if dataset == "mnist" else 90
@@ -175,31 +184,93 @@ def whole_command(dataset: str = "mnist") -> list[Figure]:
     ]
 
 
-def training() -> list[Figure]:
-    """Epochs of the document's own loop and of `fast` in turn, and the share of the machine's peak."""
-    from pipeline.baseline import compare
+FORWARD_FLOP = 2 * (24 * 24 * 25 * 20 + 8 * 8 * 500 * 30 + 480 * 60 + 60 * 10)
+"""Of `cnn` for one image: two operations for each weight and output position."""
+FIRST_LAYER_FLOP = 2 * 24 * 24 * 25 * 20
 
-    result: Any = compare()
-    peak = matrix_product_peak(result.precision)
-    share = result.flop_per_epoch / result.fast_epoch_s / peak
-    bf16 = "avx512_bf16" in Path("/proc/cpuinfo").read_text() if os.path.exists("/proc/cpuinfo") else False
-    wanted = 4.0 if bf16 else 2.5
-    beside = f"{share:.0%} of the {peak / 1e9:.0f} GFLOP/s of a {result.precision} matrix product"
-    ratio = result.document_epoch_s / result.fast_epoch_s * result.fast_samples / result.document_samples
-    wall = result.fast_total_s / (100 * result.document_epoch_s)
+
+def training(rounds: int = 4) -> list[Figure]:
+    """Quarter epochs of the document's own loop and epochs of `fast` in turn, and the share of the machine's peak.
+
+    A backward pass costs twice the forward one, less the gradient of the images, which nobody needs.
+    """
+    from export.progress import Silent
+    from pipeline.baseline import document_epoch_seconds, fast_epoch_seconds
+    from pipeline.datasets._base import data_root
+    from pipeline.datasets.mnist import Mnist
+    from pipeline.models.cnn import CNN
+
+    root = data_root(None)
+    data = Mnist().load(root, Silent())
+    recipe = next(r for r in CNN.recipes if r.name == "fast")
+    fast_epoch_seconds(CNN, data, 20)
+    document, fast, peaks = [], [], []
+    for _ in range(rounds):
+        document.append(document_epoch_seconds(CNN, root, 235))
+        fast.append(fast_epoch_seconds(CNN, data))
+        peaks.append(matrix_product_peak(recipe.precision, 0.5))
+    ratios = [d / f * len(data.train.labels) / 60_000 for d, f in zip(document, fast, strict=True)]
+    epoch_flop = (3 * FORWARD_FLOP - FIRST_LAYER_FLOP) * len(data.train.labels)
+    peak, epoch_s = max(peaks), statistics.median(fast)
+    beside = f"{epoch_flop / epoch_s / peak:.0%} of the {peak / 1e9:.0f} GFLOP/s of a {recipe.precision} matrix product"
+    wanted = 4.0 if "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags() else 2.5
+    ratio, wall = statistics.median(ratios), recipe.epochs * epoch_s / (100 * statistics.median(document))
+    times = f"{recipe.epochs} × {epoch_s:.1f} s against 100 × {statistics.median(document):.1f} s"
     return [
         Figure(
             name="wall time of fast, against 100 epochs of the document's loop",
-            measured=f"1/{1 / wall:.0f} ({result.fast_total_s:.0f} s against 100 × {result.document_epoch_s:.1f} s)",
+            measured=f"1/{1 / wall:.0f} ({times})",
             promised="≤ 1/15, aim 1/25",
             held=wall <= 1 / 15,
         ),
         Figure(
             name="training throughput, against that loop",
-            measured=f"{ratio:.1f}× ({beside})",
+            measured=f"{ratio:.1f}× [{min(ratios):.1f}, {max(ratios):.1f}] ({beside})",
             promised=f"≥ {wanted}×",
             held=ratio >= wanted,
         ),
+    ]
+
+
+def _cpu_flags() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
+
+
+def accuracy(seeds: int = 5) -> list[Figure]:
+    """`fast` from start to end for each seed: mean accuracy on the test set, which chose nothing."""
+    from export.progress import Silent
+    from pipeline.datasets._base import data_root
+    from pipeline.datasets.mnist import Mnist
+    from pipeline.models.cnn import CNN
+    from pipeline.train import train
+
+    data = Mnist().load(data_root(None), Silent())
+    recipe = next(r for r in CNN.recipes if r.name == "fast")
+    found, seconds = [], []
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            trained = train(
+                CNN,
+                recipe,
+                data,
+                seed=seed,
+                device="cpu",
+                compile_mode="off",
+                checkpoints=Path(folder),
+                progress=Silent(),
+            )
+        found.append(trained.metrics["test_accuracy"])
+        seconds.append(trained.seconds)
+        print(f"seed {seed}: {found[-1]:.2%} in {seconds[-1]:.0f} s", file=sys.stderr, flush=True)
+    mean = statistics.fmean(found)
+    return [
+        Figure(
+            name=f"test accuracy of fast, mean of {seeds} seeds",
+            measured=f"{mean:.3%} [{min(found):.2%}, {max(found):.2%}], {statistics.median(seconds):.0f} s each",
+            promised="≥ 99.37 %",
+            held=mean >= 0.9937,
+        )
     ]
 
 
@@ -207,6 +278,7 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "help": help_time,
     "loop": loop_overhead,
     "training": training,
+    "accuracy": accuracy,
     "whole": whole_command,
 }
 

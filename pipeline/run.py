@@ -16,6 +16,7 @@ from pipeline.build import Built, build, weights_stage
 from pipeline.judge import Judged, measure, raise_for, raise_for_missing, record_absent, verify, write_reports
 from pipeline.options import Options
 from pipeline.origins import Origin, OwnOrigin, ZooOrigin
+from serve_bench.cells import NAMED_ONLY, backends
 from serve_bench.worker import Workers
 
 Bench = Literal["no", "where new", "again"]
@@ -43,8 +44,16 @@ def run_all(origin: Origin, options: Options, progress: Progress, *, bench: bool
     """Every stage for one model, the up-to-date ones passed over."""
     root = options.out / origin.id
     with workspace(root) as place, Workers() as workers:
-        built = build(place, origin, options, progress)
+        built = build(place, origin, options, progress, on_change=lambda: prepare(workers, options))
         return _judge(built.bundle, built, options, workers, progress, "where new" if bench else "no")
+
+
+def prepare(workers: Workers, options: Options) -> None:
+    """Lets the worker processes import their libraries while the exports are written: they will be needed."""
+    for backend in backends().values():
+        chosen = backend.name in options.backends if options.backends else backend.name not in NAMED_ONLY
+        if chosen and any(backend.missing(device) is None for device in backend.devices()):
+            workers.prepare(backend.preload)
 
 
 def judge_bundle(bundle: Bundle, options: Options, progress: Progress, bench: Bench) -> Outcome:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -80,13 +81,14 @@ class Zygote:
             )
         self._channel = Channel(ours)
         self._preload = preload
+        self._lock = threading.Lock()
 
     def ask(self, message: Json, fds: Sequence[int] = (), limit_s: float = 120.0) -> Json:
         """Raises WorkerDied where the zygote is gone or says nothing in time."""
         from export.bundle.errors import WorkerDied
 
         answer = None
-        with contextlib.suppress(TimeoutError):
+        with self._lock, contextlib.suppress(TimeoutError):
             if self._channel.send(message, fds):
                 answer = self._channel.receive(limit_s)
         if answer is None:

@@ -19,6 +19,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -172,6 +173,7 @@ class Workers:
         self._limit_s = limit_s
         self._zygotes: dict[tuple[str, ...], Zygote] = {}
         self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
         self._directory: Path | None = None
 
     def __enter__(self) -> Self:
@@ -186,16 +188,21 @@ class Workers:
             shutil.rmtree(self._directory, ignore_errors=True)
         self._directory = None
 
+    def prepare(self, preload: tuple[str, ...]) -> Zygote:
+        """Lets the process that imports `preload` start now, so that a later `spawn` need not wait for it."""
+        assert self._directory is not None, "use it as a context: with Workers() as workers"
+        with self._lock:
+            if preload not in self._zygotes:
+                self._zygotes[preload] = Zygote(preload, self._directory, next(self._numbers))
+            return self._zygotes[preload]
+
     def spawn(self, family: str, preload: tuple[str, ...], fresh: bool = False) -> Worker:
         """A process made anew: forked after `preload` was imported, or with `fresh` a new interpreter.
 
         Raises WorkerDied where a module of `preload` cannot be imported.
         """
-        assert self._directory is not None, "use it as a context: with Workers() as workers"
-        wanted = () if fresh else preload
-        if wanted not in self._zygotes:
-            self._zygotes[wanted] = Zygote(wanted, self._directory, next(self._numbers))
-        zygote = self._zygotes[wanted]
+        zygote = self.prepare(() if fresh else preload)
+        assert self._directory is not None
         log = self._directory / f"worker-{next(self._numbers)}.log"
         ours, theirs = socket.socketpair()
         with theirs:

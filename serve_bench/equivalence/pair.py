@@ -60,7 +60,7 @@ def verify_pair(
         here, records = environment().id, []
         for cell in cells:
             with progress.stage(f"verify {cell.label}") as bar:
-                record = verdict.verify_cell(cell, workers, truth, questions, "unlabelled", found, threads, here, bar)
+                record = verdict.verify_cell(cell, workers, truth, questions, "unlabelled", found, threads, here)
                 bar.advance(1, 1, verdict.short(record))
             records.append(record)
     return records

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from export.bundle.environment import available_cores
 from export.bundle.errors import PipelineError
 from export.bundle.store import Bundle
 from export.bundle.types import Artifact, Disagreement, Json, Precision, ProbeResult, Verification, from_json, to_json
-from export.progress import Bar, Progress
+from export.progress import Progress
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
 from serve_bench.equivalence import bands, constants, judge
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 RULES = 1
 """Raised when the same artifact may now get another verdict: what was judged by older rules is judged again."""
+JOBS = 2
+"""Cells judged at a time: their numbers do not depend on the clock."""
 LARGEST_BATCH = 512
 SMALL_BATCHES = (1, 2, 7)
 FEW = 64
@@ -61,31 +66,70 @@ def verify_bundle(
 ) -> list[Verification]:
     """Verifies each cell against the bundle's truth and its checkpoint; appends the records and returns them.
 
-    Every cell gets a process of its own. A backend that breaks, an artifact that is corrupt or not trusted, is a
-    Verification with `passed` False, no probes and the reason (`settings["broke"]`), and the rest stands. Raises
-    BundleCorrupt where the truth itself cannot be read.
+    Every cell gets a process of its own; two are judged at a time where there are two cores. A backend that breaks, an
+    artifact that is corrupt or not trusted, is a Verification with `passed` False, no probes and the reason
+    (`settings["broke"]`), and the rest stands. Raises BundleCorrupt where the truth itself cannot be read.
     """
     truth = Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess)
-    checked: dict[str, Mapping[str, Json]] = {}
-    records = []
-    with tempfile.TemporaryDirectory(prefix="pipeline-verify-") as folder:
-        questions = questions_of(truth, Path(folder))
-        for cell in cells:
-            with progress.stage(f"verify {cell.label}") as bar:
-                found = checked.setdefault(cell.artifact.path, _constants(bundle, cell.artifact))
-                try:
-                    cell = Cell(bundle.resolve(cell.artifact), cell.backend, cell.device)
-                except PipelineError as error:
-                    record = verification(
-                        cell, environment_id, threads, _Findings(reason=str(error), broke=True), {}, 0
-                    )
-                else:
-                    task = bundle.manifest.task
-                    record = verify_cell(cell, workers, truth, questions, task, found, threads, environment_id, bar)
+    records: dict[str, Verification] = {}
+    pool = ThreadPoolExecutor(min(JOBS, available_cores()))
+    with tempfile.TemporaryDirectory(prefix="pipeline-verify-") as folder, progress.stage(_title(cells)) as bar:
+        judged = _Judged(truth, questions_of(truth, Path(folder)), bundle.manifest.task, threads, environment_id)
+        try:
+            futures = {pool.submit(job): cell for cell, job in _jobs(bundle, workers, cells, judged)}
+            for future in as_completed(futures):
+                cell, record = futures[future], future.result()
                 bundle.append("verification", to_json(record))
-                bar.advance(1, 1, short(record))
-            records.append(record)
-    return records
+                records[cell.key] = record
+                progress.finished(f"verify {cell.label}", f"{short(record)}  {record.seconds:.1f} s")
+                bar.advance(len(records), len(cells))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    return [records[cell.key] for cell in cells]
+
+
+def _title(cells: Sequence[Cell]) -> str:
+    return f"verify {len(cells)} exported form{'s' if len(cells) > 1 else ''}"
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """What is the same for every cell."""
+
+    truth: Truth
+    questions: Sequence[Question]
+    task: str
+    threads: int
+    environment: str
+
+
+def _jobs(
+    bundle: Bundle, workers: Workers, cells: Sequence[Cell], judged: _Judged
+) -> Iterator[tuple[Cell, Callable[[], Verification]]]:
+    """Each cell with what judges it; files are checked here, one after the other."""
+    checked: dict[str, Mapping[str, Json]] = {}
+    for cell in cells:
+        found = checked.setdefault(cell.artifact.path, _constants(bundle, cell.artifact))
+        try:
+            resolved = Cell(bundle.resolve(cell.artifact), cell.backend, cell.device)
+        except PipelineError as error:
+            findings = _Findings(reason=str(error), broke=True)
+            yield cell, partial(verification, cell, judged.environment, judged.threads, findings, {}, 0.0)
+        else:
+            yield (
+                cell,
+                partial(
+                    verify_cell,
+                    resolved,
+                    workers,
+                    judged.truth,
+                    judged.questions,
+                    judged.task,
+                    found,
+                    judged.threads,
+                    judged.environment,
+                ),
+            )
 
 
 def verify_cell(
@@ -97,7 +141,6 @@ def verify_cell(
     found: Mapping[str, Json],
     threads: int,
     environment_id: str,
-    bar: Bar,
 ) -> Verification:
     """The verdict on one cell, whose artifact's path is absolute; `found` is what its constants say."""
     started = time.perf_counter()
@@ -107,7 +150,7 @@ def verify_cell(
         backend = backend_named(cell.backend)
         worker = workers.spawn(backend.family, backend.preload)
         findings.opened = worker.open(cell.key, cell.backend, cell.artifact, cell.device, threads)
-        _ask(worker, cell, truth, questions, task, findings, bar)
+        _ask(worker, cell, truth, questions, task, findings)
     except PipelineError as error:
         findings.reason, findings.broke = str(error), True
     finally:
@@ -123,12 +166,11 @@ def _ask(
     questions: Sequence[Question],
     task: str,
     findings: _Findings,
-    bar: Bar,
 ) -> None:
     assert findings.opened is not None
     precision = judged_in(asked_of(cell.artifact, findings.opened.settings), findings.opened.precision)
     most = largest_batch(cell.artifact)
-    for number, question in enumerate(questions):
+    for question in questions:
         answers = worker.answer(cell.key, question.inputs, min(question.batch, most))
         findings.probes += judge.probe_results(truth, question.probe, question.source, answers, precision)
         if question.probe == "test":
@@ -137,7 +179,6 @@ def _ask(
                 findings.decisions = len(answers[output])
                 findings.disagreements = judge.disagreements(truth, output, answers, findings.probes)
             findings.metric = judge.metric(truth, task, output, answers)
-        bar.advance(number + 1, len(questions))
 
 
 def largest_batch(artifact: Artifact) -> int:
