@@ -63,10 +63,18 @@ def print_outcome(outcome: Any, *, as_json: bool) -> None:
     facts = dict(summary.facts)
     said = [f"{name}: {facts[name]}" for name in ("Data", "Test accuracy") if name in facts]
     _table("\n".join([summary.model, *said]), columns, rows)
-    for absent in summary.absent:
-        print(f"  {absent.kind}: {absent.label}: {absent.reason}")
+    _print_absent([("not run" if a.kind == "missing" else a.kind, a.label, a.reason) for a in summary.absent])
     print(f"\n{summary.headline}\n{summary.verdict}\n")
     print(f"report  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
+
+
+def _print_absent(rows: Sequence[tuple[str, str, str]]) -> None:
+    """What is not there, a line for each reason."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for kind, label, reason in rows:
+        grouped.setdefault((kind, reason), []).append(label)
+    for (kind, reason), labels in grouped.items():
+        print(f"{kind}: {', '.join(labels)}\n         {reason}")
 
 
 def _outcome_row(row: Any) -> tuple[str, ...]:
@@ -134,7 +142,8 @@ def print_verifications(judged: Any, *, as_json: bool) -> None:
         worst = max(v.probes, key=lambda p: p.error / p.band if p.band else 0.0, default=None)
         shown = f"{worst.error:.2e} of {worst.band:.2e} ({worst.probe})" if worst else ""
         unexplained = sum(not d.explained for d in v.disagreements)
-        decided = f"{len(v.disagreements)} of {v.decisions:,}, {unexplained} unexplained" if v.decisions else ""
+        decided = f"{len(v.disagreements)} of {v.decisions:,}" if v.decisions else ""
+        decided += f", {unexplained} unexplained" if unexplained else ""
         rows.append(
             (
                 v.backend,
@@ -145,9 +154,6 @@ def print_verifications(judged: Any, *, as_json: bool) -> None:
                 "same" if v.passed else f"NOT THE SAME: {v.reason}",
             )
         )
-    rows += [
-        (m.backend, m.artifact.name if m.artifact else "", "", "", "", f"not run: {m.reason}") for m in judged.missing
-    ]
     columns = [
         ("backend", "left"),
         ("artifact", "left"),
@@ -157,6 +163,7 @@ def print_verifications(judged: Any, *, as_json: bool) -> None:
         ("verdict", "left"),
     ]
     _table("Is it the same model? (error against float64)", columns, rows)
+    _print_absent([("not run", m.label, m.reason) for m in judged.missing])
 
 
 def print_answers(answers: Iterable[Any], *, as_json: bool) -> None:
