@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from export.bundle.errors import TrainingError, UsageError
+from export.bundle.errors import DataError, TrainingError, UsageError
 from export.bundle.types import DatasetFacts, Preprocess, Recipe
 from export.progress import Silent
-from pipeline import loop, train
+from pipeline import baseline, loop, train
 from pipeline.augment import affine
 from pipeline.datasets._base import Data, Split
 from pipeline.models.cnn import CNN
@@ -327,3 +327,15 @@ def test_compile_changes_neither_draws_nor_data(monkeypatch, data, tmp_path):
     assert (compiled.facts["compiled"], plain.facts["compiled"]) == (True, False)
     assert compiled.facts["compile_seconds"] > 0
     assert bits(compiled) == bits(plain)
+
+
+def test_the_documents_loop_says_where_it_misses_mnist(tmp_path):
+    with pytest.raises(DataError, match="MNIST is not there whole; `pipeline train cnn --dataset mnist` fetches it"):
+        baseline.document_epoch_seconds(CNN, tmp_path)
+
+
+def test_a_part_of_an_epoch_is_scaled_to_the_whole(monkeypatch, data):
+    clock = iter(range(100))
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: float(next(clock)))
+    # The clock moves a second a reading and an epoch reads it twice around its steps: 2 of 10 steps took a second
+    assert baseline.fast_epoch_seconds(SPEC, data, 2) == 5.0
