@@ -88,9 +88,8 @@ def resolve(requested: str | None, default: str, root: Path, progress: Progress)
     if requested is not None or default not in _STAND_IN:
         raise not_whole(dataset.name, root, reason)
     stand_in: Dataset = entry(_PACKAGE, "dataset", _STAND_IN[default])
-    note = f"{stand_in.name} stand in for {default}: no whole copy in {root / default}, and {reason}"
-    progress.note(note)
-    return stand_in, note
+    progress.note(f"{stand_in.name} stand in for {default}: no whole copy in {root / default}, and {reason}")
+    return stand_in, f"{stand_in.name} stand in for {default}, of which there was no whole copy and no download"
 
 
 def not_whole(name: str, root: Path, reason: str) -> DataError:
