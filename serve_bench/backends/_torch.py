@@ -15,7 +15,7 @@ from serve_bench.backends._base import Arrays
 from serve_bench.backends._helpers import NO_GPU, first_line, gpu_names, importable, only_device, version
 
 DEVICES = ("cpu", "cuda")
-PRELOAD = ("serve_bench.backends._preload_torch",)
+PRELOAD = ("serve_bench.backends._preload_torch", "serve_bench.backends._rehearse_torch")
 
 _threads_set: int | None = None
 

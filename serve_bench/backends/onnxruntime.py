@@ -26,7 +26,7 @@ class OnnxRuntimeCpu:
     name = "onnxruntime-cpu"
     reads = "onnx"
     family = "onnxruntime-cpu"
-    preload = ("onnxruntime",)
+    preload = ("onnxruntime", "onnx")
 
     def devices(self) -> tuple[str, ...]:
         return ("cpu",)
@@ -51,7 +51,7 @@ class OnnxRuntimeCuda:
     name = "onnxruntime-cuda"
     reads = "onnx"
     family = "onnxruntime-cuda"
-    preload: tuple[str, ...] = ("onnxruntime",)
+    preload: tuple[str, ...] = ("onnxruntime", "onnx")
     provider = "CUDAExecutionProvider"
 
     def devices(self) -> tuple[str, ...]:
