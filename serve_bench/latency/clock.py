@@ -105,24 +105,24 @@ def _compute(session: Session, inputs: list[Arrays]) -> list[int]:
 def settle(session: Session, boundary: Boundary, batches: Sequence[Arrays], limit_s: float) -> Settled:
     """Warms up until the running median has settled, or until `limit_s` seconds have passed since the first run.
 
-    The running median m(n) is that of the later half of the first n runs. It is looked at for n = 2, 4, 8, … and has
-    settled when a doubling of the runs moved it by at most 5 %, |m(n) − m(n/2)| ≤ 0.05·m(n), and 5 ms have passed.
-    Why: where a warm-up decays, runs n/2 … n being within 5 % of runs n/4 … n/2 leaves less than 5 % still to come, as
-    each doubling removes more than the one before; a fixed count is too short for a compiler and too long for a batch
-    of 512. At least two runs are made, whatever the limit, and the first, which may compile, does not count to it.
+    The first run is cold start, counted apart. The running median m(n) is that of the later half of the n runs after
+    it. It is looked at for n = 1, 2, 4, … and has settled when a doubling of the runs moved it by at most 5 %,
+    |m(n) − m(n/2)| ≤ 0.05·m(n), and 5 ms have passed. Why: where a warm-up decays, runs n/2 … n being within 5 % of
+    runs n/4 … n/2 leaves less than 5 % still to come, as each doubling removes more than the one before; a fixed count
+    is too short for a compiler and too long for a batch of 512. At least two runs are made, whatever the limit, and
+    the first, which may compile, does not count to it.
     """
-    latencies = timed_runs(session, boundary, batches, 1, 0)
+    first_ns = timed_runs(session, boundary, batches, 1, 0)[0]
     deadline = time.perf_counter() + limit_s
     earliest = time.perf_counter() + min(SETTLE_AT_LEAST_S, limit_s)
-    before = latencies[0]
-    while True:
-        settled = _run_until(session, boundary, batches, latencies, 2 * len(latencies), deadline)
+    latencies = timed_runs(session, boundary, batches, 1, 1)
+    before, settled = latencies[0], False
+    while not (settled and time.perf_counter() >= earliest) and time.perf_counter() < deadline:
+        whole = _run_until(session, boundary, batches, latencies, 2 * len(latencies), deadline)
         median = round(statistics.median(latencies[len(latencies) // 2 :]))
-        settled = settled and abs(median - before) <= SETTLED_WITHIN * median
-        now = time.perf_counter()
-        if (settled and now >= earliest) or now >= deadline:
-            return Settled(len(latencies), settled, median, latencies[0])
+        settled = whole and abs(median - before) <= SETTLED_WITHIN * median
         before = median
+    return Settled(1 + len(latencies), settled, before, first_ns)
 
 
 def _run_until(
@@ -131,7 +131,7 @@ def _run_until(
     """Adds runs to `latencies` until there are `runs` (True) or the deadline has passed (False); adds at least one."""
     while len(latencies) < runs:
         chunk = min(runs - len(latencies), max(1, len(latencies) // 4))
-        latencies += timed_runs(session, boundary, batches, chunk, len(latencies))
+        latencies += timed_runs(session, boundary, batches, chunk, 1 + len(latencies))
         if time.perf_counter() >= deadline:
             return len(latencies) >= runs
     return True
