@@ -60,6 +60,9 @@ class Channel:
         return json.loads(line)
 
     def close(self) -> None:
+        """Also wakes a thread that waits in `receive`."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
 

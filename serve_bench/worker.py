@@ -121,6 +121,10 @@ class Worker:
         self._ask("close", key, key=key)
         self._backends.pop(key, None)
 
+    def hang_up(self) -> None:
+        """Lets the process end, without waiting for it; `stop` does that."""
+        self._channel.close()
+
     def stop(self) -> None:
         """Ends the process; a second call does nothing."""
         if not self._ended:

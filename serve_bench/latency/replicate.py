@@ -1,4 +1,8 @@
-"""One replicate: processes and sessions made anew in random order, warmed up, then taking turns."""
+"""One replicate: processes and sessions made anew in random order, warmed up, then taking turns.
+
+Set-up is done for several processes at a time, each on a core of its own; what is timed is timed one at a time, after
+all of them are warm and idle. Every random choice is drawn in the caller's thread, so that a seed repeats it.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import random
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from export.bundle.environment import available_cores
 from export.bundle.errors import PipelineError, WorkerDied
 from export.bundle.types import Artifact, Boundary, Precision
 from serve_bench.latency.schedule import allot, plan_rounds
@@ -75,9 +81,18 @@ class Conditions:
     threads: int
     isolate: bool
     """A fresh interpreter for every session, none shared or forked."""
+    lanes: int
+    """Processes that are set up at a time."""
     least: int
     """Timed runs of a subject in one replicate."""
     most: int
+
+
+def lanes_of(subjects: Sequence[Subject], threads: int) -> int:
+    """Processes to set up at a time: as many as have cores of their own; one where a device is not the CPU, which they
+    would share."""
+    shared = any(subject.cell.device != "cpu" for subject in subjects)
+    return 1 if shared else max(1, available_cores() // threads)
 
 
 class Lost(Exception):
@@ -119,22 +134,28 @@ class Replicate:
         """Fills `taken`; raises Lost where a process died."""
         self.taken = {i: Taken() for i in self.subjects}
         try:
-            with self.seconds.of("processes"):
-                self._spawn(workers)
-            with self.seconds.of("opening"):
-                self._open()
-            with self.seconds.of("warm-up"):
-                self._warm_up()
+            with self.seconds.of("set-up"):
+                self._set_up(workers)
             with self.seconds.of("measuring"):
                 self._measure(budget_ns)
         finally:
-            with self.seconds.of("processes"):
-                for worker in self._hosts.values():
-                    with suppress(PipelineError):
-                        worker.stop()
+            with self.seconds.of("ending"):
+                self._end()
+
+    def _end(self) -> None:
+        """All are told before any is waited for: giving back their memory takes them some time."""
+        hosts = list(self._hosts.values())
+        for worker in hosts:
+            worker.hang_up()
+        for worker in hosts:
+            with suppress(PipelineError):
+                worker.stop()
 
     def _group(self, subject: Subject) -> str:
-        return subject.session if self.conditions.isolate else subject.family
+        """The process of a subject: its session's own, but on a GPU one of a family, as opening a GPU takes seconds
+        and memory there."""
+        alone = self.conditions.isolate or subject.cell.device == "cpu"
+        return subject.session if alone else f"{subject.family} on {subject.cell.device}"
 
     def _worker(self, index: int) -> Worker:
         return self._hosts[self._group(self.subjects[index])]
@@ -156,41 +177,57 @@ class Replicate:
     def _shuffled(self, values: Sequence[Any]) -> list[Any]:
         return self.rng.sample(values, len(values))
 
-    def _spawn(self, workers: Workers) -> None:
-        groups: dict[str, list[int]] = {}
+    def _set_up(self, workers: Workers) -> None:
+        """Processes in random order, and in each its sessions in random order; raises Lost for the first that died."""
+        groups: dict[str, dict[str, list[int]]] = {}
         for i, subject in self.subjects.items():
-            groups.setdefault(self._group(subject), []).append(i)
-        for group in self._shuffled(sorted(groups)):
-            members = [self.subjects[i] for i in groups[group]]
-            preload = tuple(dict.fromkeys(module for subject in members for module in subject.preload))
-            with self._guard(groups[group]):
-                worker = workers.spawn(members[0].family, preload, self.conditions.isolate)
-                self._hosts[group] = worker
-                worker.load_inputs(self.conditions.inputs)
+            groups.setdefault(self._group(subject), {}).setdefault(subject.session, []).append(i)
+        plans = [
+            (group, [groups[group][session] for session in self._shuffled(sorted(groups[group]))])
+            for group in self._shuffled(sorted(groups))
+        ]
+        pool = ThreadPoolExecutor(self.conditions.lanes)
+        try:
+            futures = [pool.submit(self._prepare, workers, group, sessions) for group, sessions in plans]
+            wait(futures)
+            for future in futures:
+                future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    def _open(self) -> None:
-        sessions: dict[str, list[int]] = {}
-        for i in self._alive():
-            sessions.setdefault(self.subjects[i].session, []).append(i)
-        for session in self._shuffled(sorted(sessions)):
-            indices = sessions[session]
-            subject = self.subjects[indices[0]]
-            with self._guard(indices):
-                facts = self._worker(indices[0]).open(
-                    session, subject.cell.backend, subject.artifact, subject.cell.device, self.conditions.threads
-                )
-                for i in indices:
-                    self.taken[i].open_ns.append(int(facts.open_ns))
-                    self.taken[i].precision, self.taken[i].settings = facts.precision, facts.settings
+    def _prepare(self, workers: Workers, group: str, sessions: Sequence[Sequence[int]]) -> None:
+        """One process: its sessions opened, then each warmed up."""
+        self._spawn(workers, group, [i for indices in sessions for i in indices])
+        for indices in sessions:
+            self._open(indices)
+        for indices in sessions:
+            self._warm_up([i for i in indices if not self.taken[i].error])
 
-    def _warm_up(self) -> None:
-        """The smallest batch of a session first, so that its first run is the session's very first; then at random."""
-        alive = self._alive()
-        smallest: dict[str, int] = {}
-        for i in sorted(alive, key=lambda i: self.subjects[i].batch):
-            smallest.setdefault(self.subjects[i].session, i)
-        firsts = set(smallest.values())
-        for i in self._shuffled(sorted(firsts)) + self._shuffled([i for i in alive if i not in firsts]):
+    def _spawn(self, workers: Workers, group: str, indices: Sequence[int]) -> None:
+        members = [self.subjects[i] for i in indices]
+        preload = tuple(dict.fromkeys(module for subject in members for module in subject.preload))
+        with self._guard(indices):
+            worker = workers.spawn(members[0].family, preload, self.conditions.isolate)
+            self._hosts[group] = worker
+            worker.load_inputs(self.conditions.inputs)
+
+    def _open(self, indices: Sequence[int]) -> None:
+        """The session that `indices` share."""
+        if self.taken[indices[0]].error:
+            return
+        subject = self.subjects[indices[0]]
+        with self._guard(indices):
+            facts = self._worker(indices[0]).open(
+                subject.session, subject.cell.backend, subject.artifact, subject.cell.device, self.conditions.threads
+            )
+            for i in indices:
+                self.taken[i].open_ns.append(int(facts.open_ns))
+                self.taken[i].precision, self.taken[i].settings = facts.precision, facts.settings
+
+    def _warm_up(self, indices: Sequence[int]) -> None:
+        """One session from its smallest batch to its largest: its first run is then the session's very first, and what
+        a compiler adds for larger batches is booked on the same batch in every replicate."""
+        for i in sorted(indices, key=lambda i: self.subjects[i].batch):
             subject, taken = self.subjects[i], self.taken[i]
             with self._guard([i]):
                 warm = self._worker(i).warm_up(subject.session, subject.batch, subject.boundary, WARM_UP_LIMIT_S)

@@ -27,7 +27,7 @@ from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
 from serve_bench.latency.clock import Settled, settle, timed_runs
 from serve_bench.latency.records import up_to_date
-from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, median
+from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
 from serve_bench.latency.schedule import REWARM_NS, ROUNDS, least_runs, most_runs
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def measure_bundle(
             inputs=_written(samples, Path(folder)),
             threads=threads,
             isolate=isolate,
+            lanes=lanes_of(subjects, threads),
             least=least_runs(replicates),
             most=most_runs(replicates),
         )
@@ -212,6 +213,7 @@ def _replicates(
         "over_budget_s": round(over_s, 3),
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "void_replicates": void,
+        "set_up_at_a_time": conditions.lanes,
     }
 
 

@@ -64,6 +64,7 @@ class FakeWorker:
     pool: "FakeWorkers"
     family: str
     backends: dict = field(default_factory=dict)
+    hung_up: bool = False
     stopped: bool = False
 
     def load_inputs(self, path: Path) -> None:
@@ -93,7 +94,11 @@ class FakeWorker:
         self.pool.offsets.setdefault((key, batch), []).append((offset, runs))
         return [self.pool.run_ns(self.backends[key], batch)] * runs
 
+    def hang_up(self):
+        self.hung_up = True
+
     def stop(self):
+        assert self.hung_up
         self.stopped = True
 
 

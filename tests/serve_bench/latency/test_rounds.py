@@ -2,6 +2,7 @@
 
 from collections import Counter
 from itertools import pairwise
+from threading import Barrier
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,12 +66,54 @@ def test_every_replicate_and_round_is_in_the_record():
         assert len(record.latencies_ns) == len(record.replicates) == len(record.rounds)
 
 
-def test_torch_backends_share_a_process_and_every_replicate_makes_new_ones():
+def test_every_session_has_a_process_that_is_made_anew_in_every_replicate():
     workers = FakeWorkers()
     measure(workers)
-    assert Counter(family for _, family, _ in workers.made) == {"torch": 10, "onnxruntime-cpu": 10}
+    assert Counter(family for _, family, _ in workers.made) == {"torch": 20, "onnxruntime-cpu": 20}
     assert all(worker.stopped for worker, _, _ in workers.made)
     assert not any(fresh for _, _, fresh in workers.made)
+
+
+def test_on_a_gpu_a_family_shares_a_process_and_they_are_set_up_one_at_a_time():
+    workers = FakeWorkers()
+    cells = [FakeCell(cell.artifact, cell.backend, "cuda") for cell in CELLS]
+    records = measure(workers, cells=cells, replicates=2)
+    assert Counter(family for _, family, _ in workers.made) == {"torch": 2, "onnxruntime-cpu": 2}
+    assert {r.facts["set_up_at_a_time"] for r in records} == {1}
+
+
+def test_processes_are_set_up_side_by_side_and_timed_one_at_a_time(monkeypatch):
+    monkeypatch.setattr("serve_bench.latency.replicate.available_cores", lambda: 4)
+    both = Barrier(2)
+
+    class Meeting(FakeWorkers):
+        def spawn(self, family, preload, fresh=False):
+            both.wait(timeout=30)
+            return super().spawn(family, preload, fresh)
+
+    workers = Meeting()
+    records = measure(workers, replicates=2, threads=2)
+    assert {r.facts["set_up_at_a_time"] for r in records} == {2}
+    assert not any(r.error for r in records)
+    what = [where[0] for where, _ in workers.calls]
+    half = len(what) // 2
+    assert set(what[what.index("measure") : half]) == {"measure"}
+
+
+def test_more_threads_than_half_the_cores_set_up_one_at_a_time(monkeypatch):
+    monkeypatch.setattr("serve_bench.latency.replicate.available_cores", lambda: 4)
+    records = measure(FakeWorkers(), replicates=2, threads=3)
+    assert {r.facts["set_up_at_a_time"] for r in records} == {1}
+
+
+def test_two_processes_that_die_side_by_side_void_a_replicate_each(monkeypatch):
+    monkeypatch.setattr("serve_bench.latency.replicate.available_cores", lambda: 4)
+    workers = FakeWorkers(dies=[("open", "eager", None), ("open", "torchscript", None)])
+    records = measure(workers)
+    assert {r.backend for r in records if r.error} == {"eager", "torchscript"}
+    assert all(set(r.replicates) == set(range(10)) for r in records if not r.error)
+    assert {r.facts["void_replicates"] for r in records} == {2}
+    assert all(worker.stopped for worker, _, _ in workers.made)
 
 
 def test_isolated_sessions_have_a_fresh_process_each():
@@ -80,7 +123,9 @@ def test_isolated_sessions_have_a_fresh_process_each():
     assert all(fresh for _, _, fresh in workers.made)
 
 
-def test_the_order_is_random_and_the_seed_repeats_it():
+def test_the_order_is_random_and_the_seed_repeats_it(monkeypatch):
+    monkeypatch.setattr("serve_bench.latency.replicate.available_cores", lambda: 1)
+
     def opened(seed):
         workers = FakeWorkers()
         measure(workers, seed=seed)
@@ -89,11 +134,11 @@ def test_the_order_is_random_and_the_seed_repeats_it():
     assert opened(1) == opened(1) != opened(2)
 
 
-def test_the_smallest_batch_of_a_session_runs_first():
+def test_a_session_is_warmed_up_from_its_smallest_batch_to_its_largest():
     workers = FakeWorkers()
     measure(workers, cells=CELLS[:1], batches=(64, 1, 8))
     warm = [where[2] for where, _ in workers.calls if where[0] == "warm_up"]
-    assert warm[::3] == [1] * 10
+    assert warm == [1, 8, 64] * 10
 
 
 def test_samples_go_on_where_the_visit_before_ended():
