@@ -44,7 +44,8 @@ def cells_of(bundle: Bundle, options: Options) -> tuple[list[Cell], list[Missing
 
 def verify(bundle: Bundle, options: Options, workers: Workers, progress: Progress) -> Judged:
     """Verifies each cell that has no verdict of this environment yet (all of them with `options.fresh`)."""
-    from serve_bench.equivalence.verdict import latest, pending, verify_bundle
+    from serve_bench.equivalence.records import latest, pending
+    from serve_bench.equivalence.verdict import verify_bundle
 
     cells, missing = cells_of(bundle, options)
     here = environment().id

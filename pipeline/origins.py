@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.bundle.environment import gpus, versions
-from export.bundle.errors import BackendUnavailable, TrainingError, UsageError
+from export.bundle.errors import BackendUnavailable, UsageError
 from export.bundle.files import digest_of, sha256_of_file
 from export.bundle.store import StageRecord, Training
 from export.bundle.types import (
@@ -237,57 +237,6 @@ class ZooOrigin:
         return TestSet(stored={self.spec.inputs[0].name: test.stored}, labels=test.labels)
 
 
-class OwnOrigin:
-    """The user's own network: `FILE.py:factory` with weights, or a `.pt2`; inputs come as an `.npz`."""
-
-    def __init__(
-        self, target: str, weights: Path | None, inputs: Path, dynamic: tuple[str, ...], name: str | None
-    ) -> None:
-        from export.own import load_own
-
-        self._own = load_own(target, weights=weights, inputs=inputs, dynamic=dynamic, name=name)
-
-    @property
-    def id(self) -> str:
-        return self._own.trained.spec.id
-
-    @property
-    def preprocess(self) -> Preprocess:
-        return self._own.trained.spec.preprocess
-
-    @property
-    def data_digest(self) -> str:
-        return self._own.trained.dataset.digest
-
-    @property
-    def program(self) -> Path | None:
-        return self._own.program
-
-    def key(self) -> str:
-        from export.formats._base import Source
-        from export.formats.exported_program import content_of_source
-
-        spec = self._own.trained.spec
-        source = Source(trained=self._own.trained, example=self._own.example, files={}, program=self.program)
-        return digest_of(
-            {
-                "program": content_of_source(source),
-                "inputs": to_json(spec.inputs),
-                "outputs": to_json(spec.outputs),
-                "data": self.data_digest,
-            }
-        )
-
-    def make(self, checkpoints: Path, progress: Progress) -> TrainedModel:
-        return self._own.trained
-
-    def restore(self, weights: Path, record: StageRecord) -> TrainedModel:
-        return self._own.trained
-
-    def test_set(self) -> TestSet:
-        return TestSet(stored=self._own.arrays, labels=None)
-
-
 def model_inputs(stored: Arrays, spec: ModelSpec, samples: int) -> Arrays:
     """The first `samples` of each stored input as the model takes them; all of them where the batch is fixed."""
     from serve_bench.equivalence.probes import model_ready
@@ -299,6 +248,3 @@ def model_inputs(stored: Arrays, spec: ModelSpec, samples: int) -> Arrays:
         preprocess = spec.preprocess if i == 0 else Preprocess()
         given[tensor.name] = model_ready(values[:samples] if dynamic else values, preprocess, tensor.dtype)
     return given
-
-
-__all__ = ["Origin", "OwnOrigin", "TestSet", "TrainingError", "ZooOrigin", "model_inputs"]

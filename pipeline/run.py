@@ -15,7 +15,8 @@ from export.registry import entry
 from pipeline.build import Built, build, weights_stage
 from pipeline.judge import Judged, measure, raise_for, raise_for_missing, record_absent, verify, write_reports
 from pipeline.options import Options
-from pipeline.origins import Origin, OwnOrigin, ZooOrigin
+from pipeline.origins import Origin, ZooOrigin
+from pipeline.own_origin import OwnOrigin
 from serve_bench.cells import NAMED_ONLY, backends
 from serve_bench.worker import Workers
 

@@ -17,18 +17,17 @@ import numpy.typing as npt
 from export.bundle.environment import available_cores
 from export.bundle.errors import PipelineError
 from export.bundle.store import Bundle
-from export.bundle.types import Artifact, Disagreement, Json, Precision, ProbeResult, Verification, from_json, to_json
+from export.bundle.types import Artifact, Disagreement, Json, Precision, ProbeResult, Verification, to_json
 from export.progress import Progress
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
 from serve_bench.equivalence import bands, constants, judge
+from serve_bench.equivalence.records import RULES
 from serve_bench.equivalence.truth import Truth
 
 if TYPE_CHECKING:
     from serve_bench.worker import OpenedFacts, Worker, Workers
 
-RULES = 1
-"""Raised when the same artifact may now get another verdict: what was judged by older rules is judged again."""
 JOBS = 2
 """Cells judged at a time: their numbers do not depend on the clock."""
 LARGEST_BATCH = 512
@@ -283,33 +282,3 @@ def questions_of(truth: Truth, folder: Path) -> list[Question]:
 def _first(truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], count: int) -> dict[str, Any]:
     axes = truth.meta["input_axes"]
     return {n: a.take(range(min(count, a.shape[axes[n]])), axis=axes[n]) for n, a in inputs.items()}
-
-
-def latest(
-    bundle: Bundle, cells: Sequence[Cell], environment_id: str, threads: int | None = None
-) -> list[Verification]:
-    """The last verdict of each cell in this environment, in the order of the cells; none where there is none."""
-    known: dict[tuple[str, str, str], Verification] = {}
-    for value in bundle.read("verification"):
-        try:
-            record = from_json(Verification, value)
-        except ValueError:
-            continue
-        asked = record.settings.get("asked", {})
-        if record.environment == environment_id and threads in (None, asked.get("threads")):
-            known[record.artifact_sha256, record.backend, record.device] = record
-    keys = [(c.artifact.sha256, c.backend, c.device) for c in cells]
-    return [known[key] for key in keys if key in known]
-
-
-def pending(bundle: Bundle, cells: Sequence[Cell], environment_id: str, threads: int) -> list[Cell]:
-    """The cells without a verdict on this very file, backend, device, environment, threads and rules.
-
-    A failed verdict stands and is not asked for again; a backend that broke is tried again.
-    """
-    done = {
-        (v.artifact_sha256, v.backend, v.device)
-        for v in latest(bundle, cells, environment_id, threads)
-        if v.settings.get("asked", {}).get("rules") == RULES and not v.settings.get("broke")
-    }
-    return [c for c in cells if (c.artifact.sha256, c.backend, c.device) not in done]

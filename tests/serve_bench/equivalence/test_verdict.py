@@ -10,7 +10,8 @@ from export.bundle.errors import BundleCorrupt, WorkerDied
 from export.bundle.types import Verification, from_json
 from export.progress import Silent
 from serve_bench.cells import Cell
-from serve_bench.equivalence.verdict import latest, pending, verify_bundle
+from serve_bench.equivalence.records import latest, pending
+from serve_bench.equivalence.verdict import verify_bundle
 
 
 @pytest.fixture

@@ -1,0 +1,42 @@
+"""Verdicts as a bundle keeps them: the latest of each cell, and which cells have none yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from export.bundle.store import Bundle
+from export.bundle.types import Verification, from_json
+from serve_bench.cells import Cell
+
+RULES = 1
+"""Raised when the same artifact may now get another verdict: what was judged by older rules is judged again."""
+
+
+def latest(
+    bundle: Bundle, cells: Sequence[Cell], environment_id: str, threads: int | None = None
+) -> list[Verification]:
+    """The last verdict of each cell in this environment, in the order of the cells; none where there is none."""
+    known: dict[tuple[str, str, str], Verification] = {}
+    for value in bundle.read("verification"):
+        try:
+            record = from_json(Verification, value)
+        except ValueError:
+            continue
+        asked = record.settings.get("asked", {})
+        if record.environment == environment_id and threads in (None, asked.get("threads")):
+            known[record.artifact_sha256, record.backend, record.device] = record
+    keys = [(c.artifact.sha256, c.backend, c.device) for c in cells]
+    return [known[key] for key in keys if key in known]
+
+
+def pending(bundle: Bundle, cells: Sequence[Cell], environment_id: str, threads: int) -> list[Cell]:
+    """The cells without a verdict on this very file, backend, device, environment, threads and rules.
+
+    A failed verdict stands and is not asked for again; a backend that broke is tried again.
+    """
+    done = {
+        (v.artifact_sha256, v.backend, v.device)
+        for v in latest(bundle, cells, environment_id, threads)
+        if v.settings.get("asked", {}).get("rules") == RULES and not v.settings.get("broke")
+    }
+    return [c for c in cells if (c.artifact.sha256, c.backend, c.device) not in done]
