@@ -125,6 +125,8 @@ class Replicate:
     conditions: Conditions
     rng: random.Random
     seconds: Seconds
+    known_ns: Mapping[int, float] = field(default_factory=dict)
+    """Run times as earlier replicates measured them: what was warmed up beside another process took longer."""
     taken: dict[int, Taken] = field(default_factory=dict)
     over_ns: float = 0.0
     _hosts: dict[str, Worker] = field(default_factory=dict)
@@ -238,7 +240,7 @@ class Replicate:
 
     def _measure(self, budget_ns: float) -> None:
         alive = self._alive()
-        run_ns = [self._run_ns[i] for i in alive]
+        run_ns = [self.known_ns.get(i, self._run_ns[i]) for i in alive]
         share = allot(run_ns, budget_ns, self.conditions.least, self.conditions.most)
         self.over_ns = share.over_ns
         offsets = dict.fromkeys(alive, self.number * self.conditions.most)

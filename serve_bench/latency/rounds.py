@@ -192,7 +192,14 @@ def _replicates(
         if not running:
             break
         left_ns = (run.budget_s - seconds.get("measuring", 0.0)) * 1e9
-        replicate = Replicate(number=number, subjects=running, conditions=conditions, rng=rng, seconds=seconds)
+        replicate = Replicate(
+            number=number,
+            subjects=running,
+            conditions=conditions,
+            rng=rng,
+            seconds=seconds,
+            known_ns={i: median(taken[i].latencies_ns) for i in running if taken[i].latencies_ns},
+        )
         try:
             replicate.run(workers, max(left_ns, 0.0) / (run.replicates - number))
         except Lost as lost:

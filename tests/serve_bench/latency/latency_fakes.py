@@ -87,7 +87,9 @@ class FakeWorker:
     def warm_up(self, key, batch, boundary, limit_s):
         self._meet("warm_up", key, batch)
         run_ns = self.pool.run_ns(self.backends[key], batch)
-        return SimpleNamespace(runs=4, settled=batch < 64, median_ns=run_ns, first_run_ns=10 * run_ns)
+        return SimpleNamespace(
+            runs=4, settled=batch < 64, median_ns=run_ns * self.pool.warm_factor, first_run_ns=10 * run_ns
+        )
 
     def measure(self, key, batch, boundary, runs, offset):
         self._meet("measure", key, batch)
@@ -103,7 +105,8 @@ class FakeWorker:
 
 
 class FakeWorkers:
-    def __init__(self, breaks=(), dies=(), base_ns=1_000_000):
+    def __init__(self, breaks=(), dies=(), base_ns=1_000_000, warm_factor=1):
+        self.warm_factor = warm_factor
         self.breaks, self.dies, self.base_ns = set(breaks), set(dies), base_ns
         self.calls, self.offsets, self.made = [], {}, []
         self.spawned = 0

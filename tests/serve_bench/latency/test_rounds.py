@@ -149,6 +149,16 @@ def test_samples_go_on_where_the_visit_before_ended():
     assert all(a[0] + a[1] == b[0] for a, b in pairwise(first))
 
 
+def test_later_replicates_are_planned_by_what_the_earlier_ones_measured():
+    def runs(warm_factor):
+        records = measure(FakeWorkers(warm_factor=warm_factor), batches=(64,), budget_s=60.0)
+        return [Counter(r.replicates) for r in records]
+
+    honest, slow = runs(1), runs(3)
+    assert all(s[0] < h[0] for s, h in zip(slow, honest, strict=True))
+    assert all(s[r] == h[r] for s, h in zip(slow, honest, strict=True) for r in range(1, 10))
+
+
 def test_cold_start_is_the_median_over_replicates():
     record = measure(FakeWorkers(), cells=CELLS[:1], batches=(1,), replicates=3)[0]
     # the fake opens in 1001, 1002 and 1003 ns and its first run takes ten times 2 ms
