@@ -118,10 +118,7 @@ def _one(summary: Summary) -> Iterator[str]:
     if summary.subjects:
         yield from _equivalence(summary)
     if summary.absent:
-        rows = [
-            [escape(f"{a.label} {a.artifact}".strip()), escape(a.kind), f'<td class="note">{escape(a.reason)}</td>']
-            for a in summary.absent
-        ]
+        rows = [[escape(a.label), escape(a.kind), f'<td class="note">{escape(a.reason)}</td>'] for a in summary.absent]
         yield "<h2>What could not run here</h2>"
         yield from _table("Backends that are not here and forms that were not built", ["what", "", "why"], rows)
     about = [("About", summary.description)] if summary.description else []

@@ -79,7 +79,7 @@ def _one(summary: Summary) -> Iterator[str]:
         yield from (tables.LEGEND, "")
     if summary.absent:
         yield from ("## Not run", "")
-        yield from _table(["what", "why"], [(f"{a.label} {a.artifact}".strip(), a.reason) for a in summary.absent], 2)
+        yield from _table(["what", "why"], [(a.label, a.reason) for a in summary.absent], 2)
     if summary.measuring:
         yield from ("## How it was measured", "")
         yield from _facts(summary.measuring)

@@ -295,5 +295,6 @@ def _absent(bundle: Bundle) -> list[Absent]:
     ]
     for form in record.get("not_built", []):
         target = "" if form["target"] == "any" else form["target"]
-        found.append(Absent(label=form["format"], artifact=target, device="", kind="not built", reason=form["reason"]))
+        name = f"{form['format']} {target}".strip()
+        found.append(Absent(label=name, artifact="", device="", kind="not built", reason=form["reason"]))
     return found

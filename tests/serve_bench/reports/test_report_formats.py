@@ -147,7 +147,7 @@ def test_the_json_has_full_figures_and_raw_samples(summary):
 
 def test_the_csv_has_a_line_for_each_row_and_each_absence(summary):
     lines = list(csv.DictReader(io.StringIO(render("csv", summary))))
-    known = ["eager", "onnxruntime-cpu", "onnxruntime-cpu", "torchscript", "tensorrt"]
+    known = ["eager", "onnxruntime-cpu", "onnxruntime-cpu", "torchscript", "tensorrt sm80"]
     assert [line["backend"] for line in lines] == known
     assert lines[1]["p50_ns"] == "105.0"
     assert lines[1]["word"] == "faster"

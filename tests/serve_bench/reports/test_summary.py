@@ -107,7 +107,7 @@ def test_what_is_absent_has_its_reason():
     found = summarise(whole()).absent
     assert [(a.label, a.kind, a.reason) for a in found] == [
         ("torchscript", "missing", "torch is not installed"),
-        ("tensorrt", "not built", "no builder"),
+        ("tensorrt sm80", "not built", "no builder"),
     ]
 
 
