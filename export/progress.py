@@ -27,8 +27,8 @@ class Progress(Protocol):
         """One line that the user should see."""
         ...
 
-    def finished(self, title: str, note: str) -> None:
-        """A piece of the running stage that ended well or not, as `note` says."""
+    def finished(self, title: str, note: str, *, well: bool = True) -> None:
+        """A piece of the running stage that ended, `well` or not."""
         ...
 
     def done(self, title: str, note: str) -> None:
@@ -51,7 +51,7 @@ class Silent:
     def note(self, text: str) -> None:
         return None
 
-    def finished(self, title: str, note: str) -> None:
+    def finished(self, title: str, note: str, *, well: bool = True) -> None:
         return None
 
     def done(self, title: str, note: str) -> None:

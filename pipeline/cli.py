@@ -47,7 +47,9 @@ _training = _stack(
     ),
 )
 _place = _stack(
-    click.option("--out", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True),
+    click.option(
+        "--out", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True, help="Bundles go here."
+    ),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
 )
 _target = click.option(
@@ -247,19 +249,24 @@ def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -
 
 @main.command()
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--format", "report_format", default="markdown", show_default=True, help="markdown, html, json, csv.")
+@click.option("--format", "report_format", help="markdown, html, json or csv; default by the suffix of --output.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A file; default stdout.")
 @_common
-def report(bundles: tuple[Path, ...], report_format: str, output: Path | None, **_: Any) -> None:
+def report(bundles: tuple[Path, ...], report_format: str | None, output: Path | None, as_json: bool, **_: Any) -> None:
     """Write the report of BUNDLES from their records; nothing is run again.
 
     \b
     pipeline report artifacts/cnn
     pipeline report artifacts/cnn --format html -o cnn.html
     """
+    from export.bundle.errors import UsageError
     from pipeline.run import report_text
 
-    text = report_text(bundles, report_format)
+    if output is not None and (output.is_dir() or not output.name):
+        raise UsageError(f"{output}: is a folder; name a file with --output")
+    suffixes = {".html": "html", ".json": "json", ".csv": "csv"}
+    chosen = report_format or ("json" if as_json else suffixes.get(output.suffix if output else "", "markdown"))
+    text = report_text(bundles, chosen)
     if output is None:
         click.echo(text)
     else:
@@ -280,10 +287,9 @@ def predict(bundle: Path, inputs: tuple[Path, ...], batch: int, as_json: bool, *
     pipeline predict artifacts/cnn digit.png
     pipeline predict artifacts/cnn samples.npz --json
     """
-    from serve_bench.predict import predict as answers
-
     from export.bundle.store import Bundle
     from pipeline.table import print_answers
+    from serve_bench.predict import predict as answers
 
     print_answers(answers(Bundle.open(bundle), inputs, batch), as_json=as_json)
 
@@ -311,9 +317,8 @@ def doctor(device: str, as_json: bool, **_: Any) -> None:
     pipeline doctor
     pipeline doctor --json
     """
-    from serve_bench.doctor import examine
-
     from pipeline.table import print_doctor
+    from serve_bench.doctor import examine
 
     print_doctor(examine(device), as_json=as_json)
 

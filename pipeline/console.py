@@ -91,8 +91,8 @@ class Terminal:
     def note(self, text: str) -> None:
         self._line("[yellow]![/]", text, "")
 
-    def finished(self, title: str, note: str) -> None:
-        self._line("[green]✓[/]", title, note)
+    def finished(self, title: str, note: str, *, well: bool = True) -> None:
+        self._line("[green]✓[/]" if well else "[red]✗[/]", title, note)
 
     def done(self, title: str, note: str) -> None:
         self._line("[dim]·[/]", title, note)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle.environment import environment
-from export.bundle.errors import BackendUnavailable, VerdictFailed
+from export.bundle.errors import BackendFailed, BackendUnavailable, VerdictFailed
 from export.bundle.files import write_atomic
 from export.bundle.store import Bundle
 from export.bundle.types import Measurement, Verification, to_json
@@ -47,6 +47,7 @@ def verify(bundle: Bundle, options: Options, workers: Workers, progress: Progres
     from serve_bench.equivalence.records import latest, pending
     from serve_bench.equivalence.verdict import verify_bundle
 
+    bundle.check()
     cells, missing = cells_of(bundle, options)
     here = environment().id
     todo = cells if options.fresh else pending(bundle, cells, here, options.threads)
@@ -128,6 +129,8 @@ def raise_for_missing(judged: Judged) -> None:
 def raise_for(failed: Sequence[Verification]) -> None:
     """One line for the first failure and the number of the others."""
     if failed:
-        first = failed[0]
+        first = min(failed, key=lambda v: bool(v.settings.get("broke")))
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        if first.settings.get("broke"):
+            raise BackendFailed(f"{first.artifact} on {first.backend} could not be verified{more}: {first.reason}")
         raise VerdictFailed(f"{first.artifact} on {first.backend} is not the same model{more}: {first.reason}")

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
+
+from export.bundle.errors import UnknownName
+from export.bundle.types import Precision
+from export.formats._engine_facts import canonical_target
 
 BATCHES = (1, 8, 64, 512)
 
@@ -39,3 +44,10 @@ class Options:
     """Verify and measure again even where records of this environment exist."""
     trust: bool = False
     params: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raises UnknownName before any work is done."""
+        canonical_target(self.target)
+        for precision in self.precisions:
+            if precision not in get_args(Precision):
+                raise UnknownName("precision", precision, get_args(Precision))

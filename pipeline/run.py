@@ -100,6 +100,8 @@ def export_own(
             raise UsageError(f"{target_model}: --inputs is needed, an .npz with real samples, one array for each input")
         with progress.stage(f"load {target_model}"):
             origin = OwnOrigin(target_model, weights, inputs, dynamic, name)
+        if weights is None and not target_model.endswith(".pt2"):
+            progress.note("no --weights: the network is exported with the weights that its factory made")
     elif weights is None:
         raise UsageError(
             f"{target_model}: a zoo model needs --weights (to train it: `pipeline train-export {target_model}`); "
@@ -115,6 +117,8 @@ def verify_path(
 ) -> Judged:
     """A bundle, or a bare file judged by a `.pt2` on the samples of an `.npz`."""
     if reference is None and inputs is None:
+        if path.is_file():
+            raise UsageError(f"{path}: is a file, not a bundle; judge it with --reference MODEL.pt2 --inputs X.npz")
         bundle = Bundle.open(path, trust=options.trust)
         return judge_bundle(bundle, options, progress, "no").judged
     if reference is None or inputs is None:

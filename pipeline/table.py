@@ -144,6 +144,7 @@ def print_verifications(judged: Any, *, as_json: bool) -> None:
         unexplained = sum(not d.explained for d in v.disagreements)
         decided = f"{len(v.disagreements)} of {v.decisions:,}" if v.decisions else ""
         decided += f", {unexplained} unexplained" if unexplained else ""
+        verdict = "not verified" if v.settings.get("broke") else "NOT THE SAME"
         rows.append(
             (
                 v.backend,
@@ -151,7 +152,7 @@ def print_verifications(judged: Any, *, as_json: bool) -> None:
                 v.precision_found,
                 shown,
                 decided,
-                "same" if v.passed else f"NOT THE SAME: {v.reason}",
+                "same" if v.passed else f"{verdict}: {v.reason}",
             )
         )
     columns = [

@@ -176,6 +176,11 @@ class Bundle:
             self._checked.add(name)
         return path
 
+    def check(self) -> None:
+        """Every file against its sha256; raises BundleCorrupt for the first that is missing or changed."""
+        for name in self.manifest.files:
+            self.file(name)
+
     def resolve(self, artifact: Artifact) -> Artifact:
         """The artifact with an absolute path, its sha256 checked and, where it is executable, its origin."""
         path = self.file(artifact.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ def verify_pair(
     form = form_of(model)
     ready, specs_in, specs_out = _described(reference, inputs)
     artifact = _artifact(model, form, specs_in, specs_out)
+    ready = {spec.name: array for spec, array in zip(specs_in, ready.values(), strict=True)}
     cells, missing = plan([artifact], None, "cpu")
     if not cells:
         raise UsageError(f"{model}: nothing here can run it: {_reasons(missing)}")
@@ -172,12 +174,14 @@ def _typed_half(model: Path) -> bool:
 
 
 def _same_names(model: Path, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
-    """Renames `outputs` in place to the graph's; raises DataError where the two ends do not fit."""
+    """Renames `outputs`, and a single input, in place to the graph's; raises DataError where the two ends do not fit."""
     import onnx
 
     graph = onnx.load(str(model), load_external_data=False).graph
     weights = {w.name for w in graph.initializer}
     names = [i.name for i in graph.input if i.name not in weights]
+    if len(names) == len(inputs) == 1:
+        inputs[0] = replace(inputs[0], name=names[0])
     if sorted(names) != sorted(s.name for s in inputs):
         raise DataError(
             f"{model} takes {', '.join(names)}, the reference takes {', '.join(s.name for s in inputs)}: "

@@ -80,7 +80,8 @@ def verify_bundle(
                 cell, record = futures[future], future.result()
                 bundle.append("verification", to_json(record))
                 records[cell.key] = record
-                progress.finished(f"verify {cell.label}", f"{short(record)}  {record.seconds:.1f} s")
+                said = f"{short(record)}  {record.seconds:.1f} s"
+                progress.finished(f"verify {cell.label}", said, well=record.passed)
                 bar.advance(len(records), len(cells))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
