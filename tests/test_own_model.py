@@ -106,7 +106,7 @@ def test_resnet_18_with_random_weights(run, tmp_path):
     whole(tmp_path / "resnet18", FORMS | engines())
 
 
-def test_a_pt2_of_the_users_own(run, tmp_path):
+def test_a_pt2_of_the_users_own(made, run, tmp_path):
     import torch
     from torch import nn
 
@@ -124,6 +124,13 @@ def test_a_pt2_of_the_users_own(run, tmp_path):
     result = run("verify", tmp_path / "mine/payload/model.onnx", *pair)
     assert result.returncode == 0, result.stderr
     assert all(v["passed"] for v in json.loads(result.stdout)["verifications"])
+
+    golden = made.root / "payload"
+    images = np.load(golden / "golden.npz")["test/input/image"].astype(np.float32)
+    np.savez(tmp_path / "images.npz", image=(images / 255 - 0.1307) / 0.3081)
+    words = ("--reference", golden / "model.pt2", "--inputs", tmp_path / "images.npz")
+    result = run("verify", golden / "model.onnx", *words)
+    assert result.returncode == 0, result.stderr
 
     other = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
     torch.export.save(

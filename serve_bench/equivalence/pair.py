@@ -174,7 +174,7 @@ def _typed_half(model: Path) -> bool:
 
 
 def _same_names(model: Path, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
-    """Renames `outputs`, and a single input, in place to the graph's; raises DataError where the two ends do not fit."""
+    """Renames `outputs`, and a single input, in place to the graph's; raises DataError where they do not fit."""
     import onnx
 
     graph = onnx.load(str(model), load_external_data=False).graph

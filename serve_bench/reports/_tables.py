@@ -118,8 +118,8 @@ def delta_text(summary: Summary, batch: int, boundary: Boundary) -> str:
 LEGEND = (
     "p50, p90, p99: with distribution-free bounds that hold with 99 % each, and only where the sample bears them "
     "(11, 64, 662 runs). Against eager: how many times as fast, with its 95 % interval over replicates, each made of "
-    "new processes and sessions. Faster or slower is said only where the whole interval lies outside [1/(1 + δ), 1 + δ]; δ "
-    "is this run's own spread of an artifact against itself, at least 1 %."
+    "new processes and sessions. Faster or slower is said only where the whole interval lies outside "
+    "[1/(1 + δ), 1 + δ]; δ is this run's own spread of an artifact against itself, at least 1 %."
 )
 ERROR_LEGEND = (
     "Error: the largest deviation from the model in float64 over the test set, relative to the largest float64 output; "
