@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,10 @@ def export_own(
 ) -> Outcome:
     """A network that is not trained here: `FILE.py:factory`, a `.pt2`, or a zoo model with given weights."""
     origin: Origin
+    if name is not None and not re.fullmatch(r"\w[\w.-]*", name):
+        raise UsageError(
+            f"--name {name}: is not a plain name; use letters, digits, '.', '_' and '-', and --out for a folder"
+        )
     if ".py:" in target_model or target_model.endswith((".py", ".pt2")):
         if inputs is None:
             raise UsageError(f"{target_model}: --inputs is needed, an .npz with real samples, one array for each input")

@@ -63,6 +63,9 @@ def print_outcome(outcome: Any, *, as_json: bool) -> None:
     facts = dict(summary.facts)
     said = [f"{name}: {facts[name]}" for name in ("Data", "Test accuracy") if name in facts]
     _table("\n".join([summary.model, *said]), columns, rows)
+    if summary.deltas:
+        deltas = ", ".join(f"{group.split(',')[0]}: {delta:.1%}" for group, delta in summary.deltas.items())
+        print(f"δ, what this run shows of a form against itself: {deltas}")
     _print_absent([("not run" if a.kind == "missing" else a.kind, a.label, a.reason) for a in summary.absent])
     print(f"\n{summary.headline}\n{summary.verdict}\n")
     print(f"report  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")

@@ -204,6 +204,7 @@ def test_doctor_says_of_each_backend_whether_it_is_ready(run):
         (["predict", "nowhere", "x.png"], 1, "nowhere: no bundle there"),
         (["export", "net.py:build"], 2, "--inputs is needed"),
         (["export", "cnn"], 2, "needs --weights"),
+        (["export", "net.py:build", "--inputs", "x.npz", "--name", "../x"], 2, "--name ../x: is not a plain name"),
         (["verify", "model.onnx", "--inputs", "x.npz"], 2, "--reference MODEL.pt2 and --inputs"),
     ],
 )
