@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,9 @@ from typing import Any
 import click
 
 from pipeline import __version__
+
+# What torch leaves behind is given back with the process: collecting it first takes 1.4 s.
+atexit.register(gc.freeze)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
