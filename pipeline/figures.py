@@ -145,7 +145,7 @@ def _apart(root: Path) -> tuple[float, float]:
 
 
 def whole_command(dataset: str = "mnist") -> list[Figure]:
-    """`train` then `train-export` on its weights, on a warm cache: what comes after training, its memory, and a rerun."""
+    """`train`, then `train-export` on its weights with a warm cache: what comes after, its memory, and a rerun."""
     with tempfile.TemporaryDirectory() as folder:
         common = ["cnn", "--out", folder, "--dataset", dataset]
         watch([*PIPELINE, "train-export", "cnn", "--out", f"{folder}/warm", "--dataset", dataset, "--epochs", "1"])
