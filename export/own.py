@@ -19,7 +19,7 @@ from export.bundle.errors import DataError, ExportError, UnknownName, UsageError
 from export.bundle.types import DatasetFacts, ModelSpec, TensorSpec, TrainedModel
 from export.formats._base import Arrays
 from export.formats._write import words_of
-from export.program import flatten_signature, leaves, load_program, module_of, resized, tensors, with_forward
+from export.program import flatten_signature, load_program, module_of, resized, tensors, with_forward
 
 EXAMPLE_SAMPLES = 8
 """Samples that a dynamic model is traced and checked with."""
@@ -220,7 +220,10 @@ def _named(outputs: Any) -> list[tuple[str, Any]]:
 
 
 def _flat(outputs: Any) -> Any:
-    values = leaves(outputs)
+    import torch
+    from torch.utils import _pytree
+
+    values = tuple(leaf for leaf in _pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor))
     return values[0] if len(values) == 1 else values
 
 

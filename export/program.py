@@ -135,12 +135,13 @@ def _is_float(node: Any) -> bool:
     return hasattr(value, "dtype") and bool(value.dtype.is_floating_point)
 
 
-def leaves(outputs: Any) -> tuple[Any, ...]:
-    """The tensors of a module's answer in the order of its output specs, however they are nested."""
-    import torch
-    from torch.utils import _pytree
-
-    return tuple(leaf for leaf in _pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor))
+def leaves(outputs: Any) -> list[Any]:
+    """The tensors of a module's answer in the order of its output specs, however lists and mappings nest them."""
+    if isinstance(outputs, Mapping):
+        outputs = list(outputs.values())
+    if isinstance(outputs, (list, tuple)):
+        return [leaf for item in outputs for leaf in leaves(item)]
+    return [outputs] if hasattr(outputs, "is_floating_point") else []
 
 
 def with_forward(module: Any, around: Callable[..., Any]) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from export.bundle.files import atomic
 from export.bundle.types import Artifact, Json
 from export.formats._base import ExportOptions, Format, Source
 from export.formats._engine_facts import canonical_target
-from export.progress import Progress
 from export.registry import entries, entry
 
 FORMATS = "export.formats"
@@ -103,29 +102,3 @@ def not_built(name: str, options: ExportOptions, reason: str) -> NotBuilt:
     form: Format = entry(FORMATS, "format", name)
     target = canonical_target(options.target) if "{target}" in form.filename else "any"
     return NotBuilt(format=name, precision=form.precision, target=target, reason=reason)
-
-
-def write_formats(
-    source: Source, names: Sequence[str] | None, place: Callable[[str], Path], progress: Progress
-) -> tuple[list[Artifact], list[NotBuilt]]:
-    """Writes the formats in order; `place` gives the path of a file inside payload/.
-
-    One that cannot be written, and those made from it, are returned with their reasons; the rest stands.
-    """
-    artifacts: list[Artifact] = []
-    missing: dict[str, NotBuilt] = {}
-    for name in order(names):
-        destination = place(path_of(name, source.options))
-        needed = entry(FORMATS, "format", name).needs
-        try:
-            if needed in missing:
-                raise ExportError(f"{name}: is made from {needed}, which could not be written")
-            with progress.stage(f"export {name}"):
-                artifact = write_one(name, source, destination)
-        except ExportError as error:
-            missing[name] = not_built(name, source.options, str(error))
-            progress.done(f"export {name}", f"not built: {error}")
-            continue
-        artifacts.append(artifact)
-        source = replace(source, files={**source.files, name: (destination, artifact)})
-    return artifacts, list(missing.values())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from export.bundle.errors import BackendFailed, BackendUnavailable
 from export.bundle.types import Artifact, Boundary, Precision
+from export.program import leaves
 from serve_bench.backends._base import Arrays
 from serve_bench.backends._helpers import NO_GPU, first_line, gpu_names, importable, only_device, version
 
@@ -168,10 +169,10 @@ class TorchSession:
             self._stream.synchronize()
 
     def outputs(self) -> Arrays:
-        leaves = _leaves(self._result)
-        if len(leaves) < len(self._artifact.outputs):
-            raise BackendFailed(f"{self._name}: {len(leaves)} outputs, {len(self._artifact.outputs)} are documented")
-        return {s.name: _numpy(t) for s, t in zip(self._artifact.outputs, leaves, strict=False)}
+        found = leaves(self._result)
+        if len(found) < len(self._artifact.outputs):
+            raise BackendFailed(f"{self._name}: {len(found)} outputs, {len(self._artifact.outputs)} are documented")
+        return {s.name: _numpy(t) for s, t in zip(self._artifact.outputs, found, strict=False)}
 
     def elapsed_ns(self) -> int:
         if self._events is None:
@@ -188,14 +189,6 @@ class TorchSession:
 
 def _closed(*_: Any) -> Any:
     raise BackendFailed("this session is closed: open it again")
-
-
-def _leaves(result: Any) -> Sequence[Any]:
-    if isinstance(result, (list, tuple)):
-        return [leaf for item in result for leaf in _leaves(item)]
-    if isinstance(result, dict):
-        return [leaf for item in result.values() for leaf in _leaves(item)]
-    return [result]
 
 
 def _numpy(tensor: Any) -> Any:

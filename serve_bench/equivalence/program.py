@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from export.bundle.errors import BackendUnavailable, ExportError
 from export.bundle.types import TensorSpec
-from export.program import load_program, module_in, module_of
+from export.program import leaves, load_program, module_in, module_of
 from serve_bench.backends._helpers import importable
 
 Array = npt.NDArray[np.generic]
@@ -54,15 +54,9 @@ def caller(module: Any, dtype: str) -> Call:
         tensors = [torch.from_numpy(a) for a in arrays]
         with torch.inference_mode():
             answers = module(*(t.to(wanted) if t.is_floating_point() else t for t in tensors))
-            return [_numpy(t) for t in _leaves(answers)]
+            return [_numpy(t) for t in leaves(answers)]
 
     return call
-
-
-def _leaves(value: Any) -> list[Any]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, (list, tuple)) else [value]
 
 
 def _numpy(tensor: Any) -> Array:
@@ -104,9 +98,9 @@ def batch_for(module: Any, arrays: Sequence[Array], dtype: str) -> int:
 
         def __torch_dispatch__(self, op: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = op(*args, **(kwargs or {}))
-            used = sum(t.nbytes for t in _leaves((args, result)) if isinstance(t, torch.Tensor))
+            used = sum(t.nbytes for t in leaves((args, result)))
             if "convolution" in str(op) or "conv2d" in str(op):
-                out, weight = _leaves(result)[0], args[1]
+                out, weight = leaves(result)[0], args[1]
                 used += out.nbytes // max(weight.shape[0], 1) * weight[0].numel()
             self.largest = max(self.largest, used)
             return result

@@ -1,14 +1,16 @@
 """A small convolutional network and an LSTM, exported once for all tests of the formats."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from export.bundle.errors import ExportError
 from export.bundle.types import DatasetFacts, ModelSpec, TensorSpec, TrainedModel
 from export.formats._base import ExportOptions, Source
-from export.progress import Silent
-from export.run import write_formats
+from export.registry import entry
+from export.run import not_built, order, path_of, write_one
 
 SAMPLES = 9
 
@@ -64,6 +66,24 @@ def example():
     return {"image": np.random.default_rng(0).standard_normal((SAMPLES, 1, 12, 12)).astype("float32")}
 
 
+def write_formats(source, names, place):
+    """Writes the formats in order, as `pipeline.build` does: those that cannot be written are given as rows."""
+    artifacts, missing = [], {}
+    for name in order(names):
+        destination = place(path_of(name, source.options))
+        needed = entry("export.formats", "format", name).needs
+        try:
+            if needed in missing:
+                raise ExportError(f"{name}: is made from {needed}, which could not be written")
+            artifact = write_one(name, source, destination)
+        except ExportError as error:
+            missing[name] = not_built(name, source.options, str(error))
+            continue
+        artifacts.append(artifact)
+        source = dataclasses.replace(source, files={**source.files, name: (destination, artifact)})
+    return artifacts, list(missing.values())
+
+
 class Built:
     """Every form of one model, on disk."""
 
@@ -72,7 +92,7 @@ class Built:
         self.source = Source(
             trained=trained, example=example, files={}, options=options or ExportOptions(), program=program
         )
-        artifacts, self.missing = write_formats(self.source, None, folder.joinpath, Silent())
+        artifacts, self.missing = write_formats(self.source, None, folder.joinpath)
         self.artifacts = {a.name: a for a in artifacts}
 
     def path(self, name) -> Path:

@@ -10,8 +10,8 @@ from export.bundle.errors import BundleError, ExportError, UnknownName
 from export.bundle.files import sha256_of_file
 from export.formats._base import ExportOptions, Source
 from export.program import content_of_program, load_program, module_in, resized
-from export.progress import Silent
-from export.run import key_of, order, path_of, write_formats, write_one
+from export.run import key_of, order, path_of, write_one
+from tests.export.conftest import write_formats
 
 BATCHES = (1, 2, 7, 512)
 NAMES = {
@@ -100,7 +100,7 @@ def test_no_form_holds_source_paths_or_traces(built):
 
 
 def test_the_same_model_gives_the_same_contents(built, tmp_path):
-    other = write_formats(built.source, ["torchscript", "onnx", "onnx-fp16"], tmp_path.joinpath, Silent())[0]
+    other = write_formats(built.source, ["torchscript", "onnx", "onnx-fp16"], tmp_path.joinpath)[0]
     for artifact in other:
         assert artifact.content == built.artifacts[artifact.name].content, artifact.name
         if artifact.format in ("onnx", "weights"):
@@ -160,7 +160,7 @@ def test_a_higher_opset_is_kept_where_the_graph_allows_it(built, tmp_path):
 
 
 def test_exporters_print_nothing_to_stdout(built, tmp_path, capfd):
-    write_formats(built.source, ["onnx"], tmp_path.joinpath, Silent())
+    write_formats(built.source, ["onnx"], tmp_path.joinpath)
     assert capfd.readouterr().out == ""
 
 
@@ -201,7 +201,7 @@ def test_a_form_that_cannot_be_written_is_a_row_and_leaves_nothing(small, exampl
             return image.reshape(9, 144)[:, :4]
 
     source = Source(trained=failing(small, Fixed()), example=example, files={})
-    artifacts, missing = write_formats(source, ["torchscript", "onnx"], tmp_path.joinpath, Silent())
+    artifacts, missing = write_formats(source, ["torchscript", "onnx"], tmp_path.joinpath)
     reasons = {row.format: row.reason for row in missing}
     assert [a.name for a in artifacts] == ["weights"]
     assert list(reasons) == ["torchscript", "exported_program", "onnx"]
@@ -221,7 +221,7 @@ def test_a_full_disk_is_no_row_but_stops(small, example, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     source = Source(trained=small, example=example, files={})
     with pytest.raises(BundleError, match="weights: the disk is full; free some space"):
-        write_formats(source, ["weights"], tmp_path.joinpath, Silent())
+        write_formats(source, ["weights"], tmp_path.joinpath)
     assert list(tmp_path.iterdir()) == []
 
 
