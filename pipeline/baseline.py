@@ -14,6 +14,7 @@ from export.progress import Silent
 from pipeline.datasets._base import Data
 from pipeline.datasets.mnist import Mnist
 from pipeline.loop import Loop
+from pipeline.variants import with_params
 
 _BATCH = 64
 
@@ -50,7 +51,7 @@ def document_epoch_seconds(spec: ModelSpec, root: Path, batches: int | None = No
 def fast_epoch_seconds(spec: ModelSpec, data: Data, batches: int | None = None) -> float:
     """Seconds of one epoch of the `fast` recipe on the CPU, scaled up where only `batches` are run."""
     recipe = next(recipe for recipe in spec.recipes if recipe.name == "fast")
-    loop = Loop(spec, replace(recipe, epochs=1), data, 0, "cpu", {})
+    loop = Loop(with_params(spec, {}), replace(recipe, epochs=1), data, 0, "cpu")
     whole, loop.steps = loop.steps, min(batches or loop.steps, loop.steps)
     with Silent().stage("") as bar:
         loop.epoch(bar)

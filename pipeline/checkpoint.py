@@ -6,6 +6,7 @@ No state of a random generator is kept: every draw of an epoch comes from a gene
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from export.bundle.types import EpochRecord, from_json, to_json
 from export.progress import Progress
 
 _MODEL, _OPTIMIZER = "model/", "optimizer/"
+_SHARE = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,22 @@ class State:
     history: tuple[EpochRecord, ...]
     seconds: float
     """Wall time of training until now, over all its runs."""
+
+
+class Keeper:
+    """Saves after an epoch where saving takes at most a twentieth of the training since; always after the last."""
+
+    def __init__(self, path: Path, epochs: int) -> None:
+        self._path, self._epochs = path, epochs
+        self._saving_s, self._saved_at = 0.0, 0.0
+
+    def save(self, state: State, module: Any, optimizer: Any) -> None:
+        """Raises TrainingError where the file cannot be written."""
+        if len(state.history) < self._epochs and state.seconds - self._saved_at < _SHARE * self._saving_s:
+            return
+        started = time.perf_counter()
+        save(self._path, state, module, optimizer)
+        self._saving_s, self._saved_at = time.perf_counter() - started, state.seconds
 
 
 def save(path: Path, state: State, module: Any, optimizer: Any) -> None:

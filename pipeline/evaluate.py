@@ -1,34 +1,55 @@
-"""How good a module is on a split; and from stored images to what it takes."""
+"""How good a module is on a split; and from stored values to what it takes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from export.bundle.types import Preprocess
+import numpy as np
+
+from export.bundle.types import ModelSpec
 from pipeline.datasets._base import Split
+from pipeline.objectives import score_sums
 
 _BATCH = 1000
 
 
-def evaluate(module: Any, split: Split, preprocess: Preprocess) -> dict[str, float]:
-    """`accuracy` (a fraction) and mean `loss` of a module that gives log-probabilities or logits, in float32."""
+def evaluate(module: Any, split: Split, spec: ModelSpec) -> dict[str, float]:
+    """ "accuracy" (a fraction) and mean "loss" of a classifier, "mse" of a regression, in float32."""
     import torch
-    from torch.nn import functional
 
     training, device = module.training, next(module.parameters()).device
     module.eval()
-    right, loss = 0, 0.0
+    sums: dict[str, float] = {}
     with torch.inference_mode():
-        for start in range(0, len(split.labels), _BATCH):
-            images = torch.from_numpy(split.stored[start : start + _BATCH]).to(device)
-            labels = torch.from_numpy(split.labels[start : start + _BATCH]).to(device)
-            answers = module(model_input(images.float(), preprocess))  # (B, classes)
-            right += int((answers.argmax(1) == labels).sum())
-            loss += float(functional.cross_entropy(answers, labels, reduction="sum"))
+        for start in range(0, len(split), _BATCH):
+            rows = slice(start, start + _BATCH)
+            stored = [torch.from_numpy(split.stored[s.name][rows]).to(device) for s in spec.inputs]
+            targets = torch.from_numpy(split.targets[rows]).to(device)
+            answers = module(*model_inputs(stored, spec))  # (B, …)
+            for name, value in score_sums(spec, answers, targets).items():
+                sums[name] = sums.get(name, 0.0) + value
     module.train(training)
-    return {"accuracy": right / len(split.labels), "loss": loss / len(split.labels)}
+    return {name: value / len(split) for name, value in sums.items()}
 
 
-def model_input(images: Any, preprocess: Preprocess) -> Any:
-    """Stored values as float32 → what the model takes."""
-    return (images * preprocess.scale - preprocess.mean) / preprocess.std
+def model_inputs(stored: Sequence[Any], spec: ModelSpec) -> list[Any]:
+    """Stored tensors, in the order of the inputs, as the model takes them; only the first is preprocessed."""
+    import torch
+
+    step, ready = spec.preprocess, []
+    for i, (tensor, value) in enumerate(zip(spec.inputs, stored, strict=True)):
+        if not np.issubdtype(np.dtype(tensor.dtype), np.floating):
+            ready.append(value.to(getattr(torch, tensor.dtype)))
+            continue
+        value = value.float()
+        ready.append(value if i or step.identity else (value * step.scale - step.mean) / step.std)
+    return ready
+
+
+def torch_from_split(split: Split, names: Sequence[str], device: str) -> tuple[list[Any], Any]:
+    """Inputs in the order of `names`, and targets, on `device`."""
+    import torch
+
+    stored: Mapping[str, Any] = split.stored
+    return [torch.from_numpy(stored[n]).to(device) for n in names], torch.from_numpy(split.targets).to(device)

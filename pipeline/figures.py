@@ -205,8 +205,8 @@ def training(rounds: int = 4) -> list[Figure]:
         document.append(document_epoch_seconds(CNN, root, 235))
         fast.append(fast_epoch_seconds(CNN, data))
         peaks.append(matrix_product_peak(recipe.precision, 0.5))
-    ratios = [d / f * len(data.train.labels) / 60_000 for d, f in zip(document, fast, strict=True)]
-    epoch_flop = (3 * FORWARD_FLOP - FIRST_LAYER_FLOP) * len(data.train.labels)
+    ratios = [d / f * len(data.train) / 60_000 for d, f in zip(document, fast, strict=True)]
+    epoch_flop = (3 * FORWARD_FLOP - FIRST_LAYER_FLOP) * len(data.train)
     peak, epoch_s = max(peaks), statistics.median(fast)
     beside = f"{epoch_flop / epoch_s / peak:.0%} of the {peak / 1e9:.0f} GFLOP/s of a {recipe.precision} matrix product"
     wanted = 4.0 if "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags() else 2.5

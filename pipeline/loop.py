@@ -16,10 +16,12 @@ from export.bundle.types import EpochRecord, ModelSpec, Precision, Recipe, to_js
 from export.progress import Bar, Progress
 from pipeline import checkpoint
 from pipeline.augment import AUGMENTATIONS
+from pipeline.batches import SAMPLERS, Population, steps
 from pipeline.datasets._base import Data
-from pipeline.evaluate import evaluate, model_input
+from pipeline.evaluate import evaluate, model_inputs, torch_from_split
+from pipeline.objectives import LOSSES
 
-VERSION = 1
+VERSION = 2
 """Raised when the same recipe now gives other weights."""
 
 _REPORT_EVERY_STEPS = 20
@@ -36,32 +38,34 @@ def one_cycle(done: float, warm_up: float, last: float) -> float:
 class Loop:
     """One training under way: module, optimiser, data on the device, and what the checkpoint keeps."""
 
-    def __init__(
-        self, spec: ModelSpec, recipe: Recipe, data: Data, seed: int, device: str, params: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, spec: ModelSpec, recipe: Recipe, data: Data, seed: int, device: str) -> None:
         import torch
 
         self.spec, self.recipe, self.data, self.seed, self.device = spec, recipe, data, seed, device
-        self.params = params
-        self.images = torch.from_numpy(data.train.stored).to(device)  # (N, 1, 28, 28) uint8
-        self.labels = torch.from_numpy(data.train.labels).to(device)  # (N,)
-        self.batch = min(recipe.batch_size, len(self.labels))
-        self.steps = len(self.labels) // self.batch
+        split = data.train if recipe.held_out else data.train.joined(data.validation)
+        self.stored, self.targets = torch_from_split(split, [s.name for s in spec.inputs], device)
+        self.population = Population(targets=self.targets, lengths=self._lengths())
+        self.sampler, self.loss = SAMPLERS[recipe.sampling], LOSSES[recipe.loss]
+        self.steps = steps(self.population, recipe)
         self.epochs = _epochs(spec, recipe, self.steps)
         self.precision = _precision(recipe, device)
         torch.manual_seed(seed)
-        self.module = spec.build(**params).to(device, memory_format=torch.channels_last).train()
+        self.module = spec.build().to(device, memory_format=torch.channels_last).train()
         _set_dropout(self.module, recipe.options)
-        self.forward: Callable[[Any], Any] = self.module
+        self.forward: Callable[..., Any] = self.module
         self.optimizer = _optimizer(recipe, self.module, device)
         self.compiled = False
+        self._whole: list[Any] | None = None
         self.state = checkpoint.State(key="", history=(), seconds=0.0)
+
+    def _lengths(self) -> Any:
+        return next((v for s, v in zip(self.spec.inputs, self.stored, strict=True) if s.name == "lengths"), None)
 
     def facts(self) -> dict[str, Any]:
         import torch
 
         trained_s = sum(record.seconds for record in self.state.history)
-        images = self.batch * self.steps * len(self.state.history)
+        images = min(self.recipe.batch_size, len(self.population)) * self.steps * len(self.state.history)
         return {
             "device": self.device,
             "threads": torch.get_num_threads(),
@@ -86,7 +90,8 @@ class Loop:
             options = {"mode": "reduce-overhead"} if self.device == "cuda" else {}
             self.forward, self.compiled = torch.compile(self.module, **options), True
             try:
-                self._backward(torch.arange(self.batch, device=self.device), self._generator(0))
+                generator = self._generator(0)
+                self._backward(next(self.sampler(self.population, self.recipe, generator)), generator)
             except Exception as error:
                 self._without_compiler(mode, error, progress)
             self.optimizer.zero_grad()
@@ -109,7 +114,7 @@ class Loop:
         key = digest_of(
             {
                 "model": self.spec.id,
-                "params": self.params,
+                "params": self.spec.params,
                 "recipe": to_json(self.recipe),
                 "seed": self.seed,
                 "data": self.data.facts.digest,
@@ -137,26 +142,27 @@ class Loop:
 
         started, done = time.perf_counter(), len(self.state.history)
         generator = self._generator(done + 1)
-        order = torch.randperm(len(self.labels), generator=generator, device=self.device)
         losses = torch.empty(self.steps, device=self.device)
-        for step in range(self.steps):
+        drawn = self.sampler(self.population, self.recipe, generator)
+        for step, chosen in zip(range(self.steps), drawn, strict=False):
             rate = self._set_rate((done + step / self.steps) / self.epochs)
-            losses[step] = self._backward(order[step * self.batch : (step + 1) * self.batch], generator)
+            losses[step] = self._backward(chosen, generator)
             self.optimizer.step()
             if step % _REPORT_EVERY_STEPS == 0:
                 bar.advance(done + step / self.steps, self.epochs)
         loss = self._mean(losses, done + 1)
         trained_s = time.perf_counter() - started
-        accuracy = evaluate(self.module, self.data.validation, self.spec.preprocess)["accuracy"]
+        held = evaluate(self.module, self.data.validation, self.spec) if self.recipe.held_out else {}
         record = EpochRecord(
-            epoch=done + 1, loss=loss, validation_accuracy=accuracy, seconds=trained_s, learning_rate=rate
+            epoch=done + 1, loss=loss, validation_accuracy=held.get("accuracy"), seconds=trained_s, learning_rate=rate
         )
         self.state = replace(
             self.state,
             history=(*self.state.history, record),
             seconds=self.state.seconds + time.perf_counter() - started,
         )
-        bar.advance(done + 1, self.epochs, f"held out {accuracy:.2%}")
+        said = f"held out {held['accuracy']:.2%}" if "accuracy" in held else f"loss {loss:.4g}"
+        bar.advance(done + 1, self.epochs, said)
 
     def _set_rate(self, done: float) -> float:
         options = self.recipe.options
@@ -168,19 +174,35 @@ class Loop:
         return self.recipe.learning_rate * share
 
     def _backward(self, chosen: Any, generator: Any) -> Any:
-        """Gradients of the mean loss over the training images `chosen` (B,); gives that loss, not waited for."""
+        """Gradients of the loss over the training samples `chosen`; gives that loss, not waited for."""
         import torch
-        from torch.nn import functional
 
-        images = self.images[chosen].float()  # (B, 1, 28, 28)
-        images = AUGMENTATIONS[self.recipe.augmentation](images, generator, self.recipe.options)
-        images = model_input(images, self.spec.preprocess).contiguous(memory_format=torch.channels_last)
+        inputs = self._inputs(chosen, generator)
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            answers = self.forward(images)
-        loss = functional.cross_entropy(answers.float(), self.labels[chosen])
+            answers = self.forward(*inputs)
+        loss = self.loss(answers, self.targets[chosen], self.spec.outputs[0].name)
         self.optimizer.zero_grad()
         loss.backward()
+        if self.recipe.options.get("gradient") == "over_one_plus_norm":
+            _shorten([p.grad for p in self.module.parameters() if p.grad is not None])
         return loss.detach()
+
+    def _inputs(self, chosen: Any, generator: Any) -> list[Any]:
+        """What the model takes of the samples `chosen`: augmented, preprocessed, cut to the longest sequence."""
+        import torch
+
+        if self._whole is not None:
+            return self._whole
+        stored = [values[chosen] for values in self.stored]
+        if self.population.lengths is not None:
+            stored = _cut(stored, self.spec, int(self.population.lengths[chosen].max()))
+        if self.recipe.augmentation != "none":
+            stored[0] = AUGMENTATIONS[self.recipe.augmentation](stored[0].float(), generator, self.recipe.options)
+        ready = model_inputs(stored, self.spec)
+        ready = [v.contiguous(memory_format=torch.channels_last) if v.dim() == 4 else v for v in ready]
+        if isinstance(chosen, slice) and self.recipe.augmentation == "none":
+            self._whole = ready
+        return ready
 
     def _mean(self, losses: Any, epoch: int) -> float:
         """Mean of an epoch's losses; looked at once an epoch, so that a GPU is not waited for at each step."""
@@ -200,7 +222,7 @@ class Loop:
     def finished(self) -> Any:
         import torch
 
-        module = self.spec.build(**self.params)
+        module = self.spec.build()
         module.load_state_dict({n: v.detach().cpu() for n, v in self.module.state_dict().items()})
         return module.to(torch.float32).eval()
 
@@ -226,6 +248,21 @@ def _precision(recipe: Recipe, device: str) -> Precision:
     return "bfloat16" if _BF16_INSTRUCTIONS & set(environment().cpu_flags) else "float32"
 
 
+def _cut(stored: list[Any], spec: ModelSpec, longest: int) -> list[Any]:
+    """Every axis "length" down to the longest sequence of the batch."""
+    return [
+        value.narrow(tensor.shape.index("length"), 0, longest) if "length" in tensor.shape else value
+        for tensor, value in zip(spec.inputs, stored, strict=True)
+    ]
+
+
+def _shorten(gradients: list[Any]) -> None:
+    """g → g / (1 + ‖g‖), the norm over all parameters: a step is never longer than the rate."""
+    import torch
+
+    torch._foreach_div_(gradients, 1 + torch.nn.utils.get_total_norm(gradients))
+
+
 def _set_dropout(module: Any, options: Mapping[str, Any]) -> None:
     from torch import nn
 
@@ -241,12 +278,13 @@ def _optimizer(recipe: Recipe, module: Any, device: str) -> Any:
 
     options, parameters = recipe.options, list(module.parameters())
     decay = float(options.get("weight_decay", 0.0))
-    if recipe.optimizer == "adamw":
-        betas = (float(options["beta1"]), float(options["beta2"]))
-        return torch.optim.AdamW(parameters, recipe.learning_rate, betas=betas, weight_decay=decay, fused=True)
+    if recipe.optimizer in ("adam", "adamw"):
+        betas = (float(options.get("beta1", 0.9)), float(options.get("beta2", 0.999)))
+        kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+        return kind(parameters, recipe.learning_rate, betas=betas, weight_decay=decay, fused=True)
     if recipe.optimizer == "sgd":
         momentum, nesterov = float(options.get("momentum", 0.0)), bool(options.get("nesterov", False))
         return torch.optim.SGD(
             parameters, recipe.learning_rate, momentum=momentum, nesterov=nesterov, weight_decay=decay, fused=True
         )
-    raise UsageError(f"recipe {recipe.name!r} names the optimiser {recipe.optimizer!r}; known are adamw, sgd")
+    raise UsageError(f"recipe {recipe.name!r} names the optimiser {recipe.optimizer!r}; known are adam, adamw, sgd")

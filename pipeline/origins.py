@@ -28,6 +28,7 @@ from export.formats._base import Arrays
 from export.progress import Progress
 from export.registry import entry
 from pipeline.options import Options
+from pipeline.variants import with_params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,7 @@ class ZooOrigin:
     def __init__(self, model: str, options: Options, progress: Progress, weights: Path | None = None) -> None:
         from pipeline.datasets._base import data_root, resolve
 
-        self.spec: ModelSpec = entry("pipeline.models", "model", model)
+        self.spec: ModelSpec = with_params(entry("pipeline.models", "model", model), options.params)
         self.recipe = recipe_of(self.spec, options)
         self._options, self._weights, self._progress = options, weights, progress
         self._root = data_root(options.data_dir)
@@ -156,7 +157,7 @@ class ZooOrigin:
 
     @property
     def id(self) -> str:
-        return self.spec.id
+        return "-".join([self.spec.id, *self.spec.variant.split()])
 
     @property
     def preprocess(self) -> Preprocess:
@@ -179,11 +180,18 @@ class ZooOrigin:
         from pipeline import train
 
         if self._weights is not None:
-            return digest_of({"weights": sha256_of_file(self._weights), "model": self.id, "data": self.data_digest})
+            return digest_of(
+                {
+                    "weights": sha256_of_file(self._weights),
+                    "model": self.spec.id,
+                    "params": dict(self.spec.params),
+                    "data": self.data_digest,
+                }
+            )
         return digest_of(
             {
-                "model": self.id,
-                "params": dict(self._options.params),
+                "model": self.spec.id,
+                "params": dict(self.spec.params),
                 "recipe": to_json(self.recipe),
                 "data": self.data_digest,
                 "device": self._device,
@@ -207,15 +215,14 @@ class ZooOrigin:
             compile_mode=self._options.compile_mode,
             checkpoints=checkpoints,
             progress=progress,
-            params=self._options.params,
         )
         return replace(trained, dataset=replace(trained.dataset, note=self._note or trained.dataset.note))
 
     def _given(self, weights: Path) -> TrainedModel:
         from pipeline import train
 
-        module = train.restore(self.spec, weights, self._options.params)
-        metrics = train.evaluate(module, self.data.test, self.spec.preprocess)
+        module = train.restore(self.spec, weights)
+        metrics = train.evaluate(module, self.data.test, self.spec)
         return TrainedModel(
             spec=self.spec,
             module=module,
@@ -230,11 +237,12 @@ class ZooOrigin:
     def restore(self, weights: Path, record: StageRecord) -> TrainedModel:
         from pipeline import train
 
-        return trained_from_record(self.spec, train.restore(self.spec, weights, self._options.params), record)
+        return trained_from_record(self.spec, train.restore(self.spec, weights), record)
 
     def test_set(self) -> TestSet:
         test = self.data.test
-        return TestSet(stored={self.spec.inputs[0].name: test.stored}, labels=test.labels)
+        labels = test.targets if self.spec.task == "classification" else None
+        return TestSet(stored=test.stored, labels=labels)
 
 
 def model_inputs(stored: Arrays, spec: ModelSpec, samples: int) -> Arrays:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,6 @@ def train(
     compile_mode: str,
     checkpoints: Path,
     progress: Progress,
-    params: Mapping[str, Any] | None = None,
 ) -> TrainedModel:
     """Trains `spec` by `recipe` on `data.train`; goes on from the last whole epoch in `checkpoints`.
 
@@ -39,17 +38,18 @@ def train(
     import torch
 
     with torch.random.fork_rng(devices=[0] if device == "cuda" else []), _same_bits(torch):
-        loop = Loop(spec, recipe, data, seed, device, dict(params or {}))
+        loop = Loop(spec, recipe, data, seed, device)
         compile_seconds = loop.compile(compile_mode, progress)
         path = checkpoints / f"{spec.id}.safetensors"
         resumed = loop.resume(path, progress)
         with progress.stage(f"train {spec.id} ({recipe.name}, {data.facts.name})") as bar:
+            keeper = checkpoint.Keeper(path, loop.epochs)
             while len(loop.state.history) < loop.epochs:
                 loop.epoch(bar)
-                checkpoint.save(path, loop.state, loop.module, loop.optimizer)
+                keeper.save(loop.state, loop.module, loop.optimizer)
         module = loop.finished()
-    held, test = (evaluate(module, split, spec.preprocess) for split in (data.validation, data.test))
-    metrics = {f"validation_{name}": value for name, value in held.items()} | {f"test_{n}": v for n, v in test.items()}
+    splits = {"test": data.test} | ({"validation": data.validation} if recipe.held_out else {})
+    metrics = {f"{n}_{k}": v for n, split in splits.items() for k, v in evaluate(module, split, spec).items()}
     return TrainedModel(
         spec=spec,
         module=module,
@@ -63,14 +63,14 @@ def train(
     )
 
 
-def restore(spec: ModelSpec, weights: Path, params: Mapping[str, Any] | None = None) -> Any:
+def restore(spec: ModelSpec, weights: Path) -> Any:
     """The module with the weights of a safetensors file: eval mode, CPU, float32. Raises TrainingError."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     with torch.random.fork_rng(devices=[]):
-        module = spec.build(**dict(params or {}))
+        module = spec.build()
     try:
         tensors = load(weights.read_bytes())
     except (OSError, SafetensorError) as error:

@@ -5,11 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from export.bundle.encoding import Json, from_json, to_json
+from export.bundle.spec import (
+    ModelSpec,
+    Parameter,
+    Precision,
+    Preprocess,
+    Published,
+    Recipe,
+    Task,
+    TensorSpec,
+    Value,
+    Variant,
+)
 
 __all__ = [
     "Artifact",
@@ -21,6 +33,7 @@ __all__ = [
     "Json",
     "Measurement",
     "ModelSpec",
+    "Parameter",
     "Precision",
     "Preprocess",
     "ProbeResult",
@@ -29,96 +42,14 @@ __all__ = [
     "Task",
     "TensorSpec",
     "TrainedModel",
+    "Value",
+    "Variant",
     "Verification",
     "from_json",
     "to_json",
 ]
 
-Precision = Literal["float32", "float16", "bfloat16", "tf32", "int8"]
-Task = Literal["classification", "regression", "unlabelled"]
 Boundary = Literal["host", "device", "compute"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorSpec:
-    """One input or output of a model."""
-
-    name: str
-    """Its name in every exported form."""
-    dtype: str
-    """A numpy dtype name: "float32", "uint8", "int64"."""
-    shape: tuple[int | str, ...]
-    """A string is a dynamic axis: ("batch", 1, 28, 28)."""
-    low: float | None = None
-    """Smallest value of the documented range; None where no range is documented."""
-    high: float | None = None
-    """Largest value of the documented range."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preprocess:
-    """How a stored value becomes the model's: float32(x) * scale, minus `mean`, divided by `std`, in float32."""
-
-    scale: float = 1.0
-    mean: float = 0.0
-    std: float = 1.0
-
-    @property
-    def identity(self) -> bool:
-        return self == Preprocess()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a model is trained."""
-
-    name: str
-    """`published` (the document's) or `fast` (ours)."""
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    """Peak of the schedule."""
-    schedule: str = "constant"
-    precision: Precision = "float32"
-    """Of the forward pass while training; evaluation is always float32."""
-    augmentation: str = "none"
-    seed: int = 0
-    options: Mapping[str, float | int | str | bool] = field(default_factory=dict)
-    """What only this recipe knows: momentum, weight decay, dropout, averaging, …"""
-    notes: str = ""
-    """What the document leaves open and how it was chosen."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A figure that an author published."""
-
-    figure: float
-    """As a fraction for accuracies: 0.9937."""
-    metric: str
-    """`test_accuracy`."""
-    source: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSpec:
-    """A model that can be trained and exported; `build` is never written to disk."""
-
-    id: str
-    task: Task
-    dataset: str
-    build: Callable[..., Any]
-    """Returns the torch module; keyword parameters are the model's variants."""
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    recipes: tuple[Recipe, ...] = ()
-    published: Published | None = None
-    preprocess: Preprocess = field(default_factory=Preprocess)
-    """From the stored form of the first input to the model's."""
-    labels: tuple[str, ...] = ()
-    """Class names by index."""
-    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,23 @@ _STAND_IN = {"mnist": "digits"}
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Images and their classes."""
+    """Samples and what is wanted of them."""
 
-    stored: npt.NDArray[np.uint8]
-    """(N, 1, 28, 28), 0 background to 255 ink."""
-    labels: npt.NDArray[np.int64]
-    """(N,)"""
+    stored: Mapping[str, npt.NDArray[Any]]
+    """Inputs by name, (N, …), as they are stored: images uint8, 0 background to 255 ink."""
+    targets: npt.NDArray[Any]
+    """(N,) int64 classes, or (N, values) float32."""
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def joined(self, other: Split) -> Split:
+        """These samples, then those of `other`."""
+        stored = {name: np.concatenate([values, other.stored[name]]) for name, values in self.stored.items()}
+        return Split(stored=stored, targets=np.concatenate([self.targets, other.targets]))
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> Split:
+        return Split(stored={n: v[chosen] for n, v in self.stored.items()}, targets=self.targets[chosen])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +112,9 @@ def not_whole(name: str, root: Path, reason: str) -> DataError:
 
 
 def digest_of_splits(*splits: Split) -> str:
-    """sha256 over the bytes of every split's images, then labels, in the order given."""
+    """sha256 over the bytes of every split's inputs, then targets, in the order given."""
     digest = hashlib.sha256()
     for split in splits:
-        digest.update(np.ascontiguousarray(split.stored).data)
-        digest.update(np.ascontiguousarray(split.labels).data)
+        for values in (*split.stored.values(), split.targets):
+            digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()

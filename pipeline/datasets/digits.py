@@ -43,9 +43,9 @@ class Digits:
         facts = DatasetFacts(
             name=self.name,
             digest=digest,
-            train=len(train.labels),
-            validation=len(validation.labels),
-            test=len(test.labels),
+            train=len(train),
+            validation=len(validation),
+            test=len(test),
         )
         return Data(train=train, validation=validation, test=test, facts=facts)
 
@@ -57,7 +57,8 @@ class Digits:
         labels = table[:, -1].astype(np.int64)
         order = np.random.RandomState(_SPLIT_SEED).permutation(len(table))
         test, rest = order[:_TEST], order[_TEST:]
-        parts = [Split(stored=frames[part], labels=labels[part]) for part in (rest[_HELD_OUT:], rest[:_HELD_OUT], test)]
+        whole = Split(stored={"image": frames}, targets=labels)
+        parts = [whole.rows(part) for part in (rest[_HELD_OUT:], rest[:_HELD_OUT], test)]
         return parts[0], parts[1], parts[2], digest_of_splits(*parts)
 
 

@@ -73,18 +73,18 @@ class Mnist:
         contents = {name: self._intact(root, name) for name in self._md5}
         train, test = self._splits({name: data for name, data in contents.items() if data is not None})
         # RandomState's streams are frozen by NumPy's own promise; those of its newer generators may change.
-        order = np.random.RandomState(_SPLIT_SEED).permutation(len(train.labels))
+        order = np.random.RandomState(_SPLIT_SEED).permutation(len(train))
         held, kept = order[: self._held_out], order[self._held_out :]
         facts = DatasetFacts(
             name=self.name,
             digest=digest_of_splits(train, test),
             train=len(kept),
             validation=len(held),
-            test=len(test.labels),
+            test=len(test),
         )
         return Data(
-            train=Split(stored=train.stored[kept], labels=train.labels[kept]),
-            validation=Split(stored=train.stored[held], labels=train.labels[held]),
+            train=train.rows(kept),
+            validation=train.rows(held),
             test=test,
             facts=facts,
         )
@@ -104,7 +104,7 @@ def _array_from_idx(name: str, data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _split(images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> Split:
-    return Split(stored=images[:, None], labels=labels.astype(np.int64))  # (N, 28, 28) → (N, 1, 28, 28)
+    return Split(stored={"image": images[:, None]}, targets=labels.astype(np.int64))  # (N, 28, 28) → (N, 1, 28, 28)
 
 
 ENTRIES = (Mnist(),)

@@ -119,13 +119,13 @@ def test_loaded_splits_are_the_files_with_the_held_out_images_apart(mirror, smal
     source = small(mirror.url("good"))
     data = source.load(tmp_path, Silent())
     assert (data.facts.train, data.facts.validation, data.facts.test) == (TRAIN - 3, 3, TEST)
-    assert data.test.stored.shape == (TEST, 1, 28, 28)
-    assert data.test.labels.tolist() == [0, 1, 2, 3]
-    ids = [split.stored[:, 0, 0, 0].tolist() for split in (data.train, data.validation)]
+    assert data.test.stored["image"].shape == (TEST, 1, 28, 28)
+    assert data.test.targets.tolist() == [0, 1, 2, 3]
+    ids = [split.stored["image"][:, 0, 0, 0].tolist() for split in (data.train, data.validation)]
     assert sorted(ids[0] + ids[1]) == list(range(TRAIN))
-    assert [i % 10 for i in ids[0]] == data.train.labels.tolist()
-    assert (data.train.stored == data.train.stored[:, :, :1, :1]).all()
-    assert source.load(tmp_path, Silent()).validation.labels.tolist() == data.validation.labels.tolist()
+    assert [i % 10 for i in ids[0]] == data.train.targets.tolist()
+    assert (data.train.stored["image"] == data.train.stored["image"][:, :, :1, :1]).all()
+    assert source.load(tmp_path, Silent()).validation.targets.tolist() == data.validation.targets.tolist()
 
 
 def test_digest_is_of_the_arrays_and_is_known_without_loading(mirror, small, tmp_path):
@@ -238,9 +238,9 @@ def test_digits_are_split_as_the_document_splits_them(tmp_path):
     )
     data = digits.ENTRIES[0].load(tmp_path, Silent())
     assert (data.facts.train, data.facts.validation, data.facts.test) == (1300, 137, 360)
-    assert data.test.labels.tolist() == test_labels.tolist()
-    assert np.concatenate([data.validation.labels, data.train.labels]).tolist() == rest_labels.tolist()
-    assert (data.test.stored[7, 0] == digits.in_frame(test[7].astype(np.float32))).all()
+    assert data.test.targets.tolist() == test_labels.tolist()
+    assert np.concatenate([data.validation.targets, data.train.targets]).tolist() == rest_labels.tolist()
+    assert (data.test.stored["image"][7, 0] == digits.in_frame(test[7].astype(np.float32))).all()
     assert data.facts.digest == digits.ENTRIES[0].fingerprint(tmp_path)
 
 
@@ -265,7 +265,7 @@ def test_a_bar_keeps_its_shape_and_a_slope_is_interpolated():
 
 
 def test_centre_of_mass_lies_in_the_middle(tmp_path):
-    frames = digits.ENTRIES[0].load(tmp_path, Silent()).test.stored[:, 0].astype(float)
+    frames = digits.ENTRIES[0].load(tmp_path, Silent()).test.stored["image"][:, 0].astype(float)
     rows = (frames.sum(2) @ (np.arange(28) + 0.5)) / frames.sum((1, 2))
     columns = (frames.sum(1) @ (np.arange(28) + 0.5)) / frames.sum((1, 2))
     # Half a pixel of rounding, and what rounding to whole grey values moves

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from export.bundle.errors import DataError, TrainingError, UsageError
-from export.bundle.types import DatasetFacts, Preprocess, Recipe
+from export.bundle.types import DatasetFacts, EpochRecord, Recipe
 from export.progress import Silent
-from pipeline import baseline, loop, train
+from pipeline import baseline, checkpoint, loop, train
 from pipeline.augment import affine
 from pipeline.datasets._base import Data, Split
 from pipeline.models.cnn import CNN
@@ -52,7 +53,7 @@ def split(size, seed):
     stored = random.randint(0, 30, (size, 1, 28, 28)).astype(np.uint8)
     labels = random.randint(0, 10, size)
     stored[np.arange(size), 0, 2 * labels + 4, 4:24] = 255
-    return Split(stored=stored, labels=labels.astype(np.int64))
+    return Split(stored={"image": stored}, targets=labels.astype(np.int64))
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,7 @@ def test_same_seed_same_bits_interrupted_or_not(monkeypatch, data, tmp_path, rec
     first = run(recipe, data, tmp_path / "first", seed=5)
     assert bits(run(recipe, data, tmp_path / "other", seed=6)) != bits(first)
     interrupt_before_epoch(monkeypatch, 3)
+    monkeypatch.setattr(checkpoint, "_SHARE", 0)
     with pytest.raises(KeyboardInterrupt):
         run(recipe, data, tmp_path / "second", seed=5)
     torch.rand(7)
@@ -184,25 +186,37 @@ def test_a_checkpoint_that_cannot_be_written_is_said(data, tmp_path):
         run(PLAIN, data, tmp_path / "file")
 
 
+def test_a_checkpoint_is_written_where_it_costs_little_and_at_the_end(monkeypatch, tmp_path):
+    clock = iter(range(6))  # each saving takes a second
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    written = []
+    monkeypatch.setattr(checkpoint, "save", lambda path, state, *_: written.append(len(state.history)))
+    keeper = checkpoint.Keeper(tmp_path / "c", epochs=5)
+    record = EpochRecord(epoch=1, loss=1.0, validation_accuracy=None, seconds=1.0, learning_rate=1.0)
+    for epoch, seconds in enumerate((10.0, 20.0, 30.0, 40.0, 41.0), 1):
+        keeper.save(checkpoint.State(key="", history=(record,) * epoch, seconds=seconds), None, None)
+    assert written == [1, 3, 5]
+
+
 def test_restore_gives_the_weights_back(data, tmp_path):
     trained = run(PLAIN, data, tmp_path)
     save_file(trained.module.state_dict(), tmp_path / "w.safetensors")
-    module = train.restore(CNN, tmp_path / "w.safetensors", {})
+    module = train.restore(CNN, tmp_path / "w.safetensors")
     assert not module.training
-    assert train.evaluate(module, data.test, CNN.preprocess)["accuracy"] == trained.metrics["test_accuracy"]
+    assert train.evaluate(module, data.test, CNN)["accuracy"] == trained.metrics["test_accuracy"]
 
 
 def test_weights_of_another_model_are_refused_by_the_name_that_differs(tmp_path):
     path, state = tmp_path / "w.safetensors", CNN.build().state_dict()
     save_file(state | {"fc2.weight": torch.zeros(3, 60)}, path)
     with pytest.raises(TrainingError, match=r"not the weights of cnn: fc2.weight is \(3, 60\) there and \(10, 60\) in"):
-        train.restore(CNN, path, {})
+        train.restore(CNN, path)
     save_file({name: value for name, value in state.items() if name != "conv1.bias"}, path)
     with pytest.raises(TrainingError, match=r"conv1.bias is nothing there and \(20,\) in"):
-        train.restore(CNN, path, {})
+        train.restore(CNN, path)
     save_file(state | {"extra": torch.zeros(1)}, path)
     with pytest.raises(TrainingError, match=r"extra is \(1,\) there and nothing in"):
-        train.restore(CNN, path, {})
+        train.restore(CNN, path)
 
 
 @pytest.mark.parametrize("write", [lambda p: p.write_bytes(b"no weights"), lambda p: None])
@@ -210,7 +224,7 @@ def test_weights_that_cannot_be_read_are_said(tmp_path, write):
     path = tmp_path / "w.safetensors"
     write(path)
     with pytest.raises(TrainingError, match=r"w.safetensors: cannot be read"):
-        train.restore(CNN, path, {})
+        train.restore(CNN, path)
 
 
 def test_accuracy_and_loss_of_a_module_that_always_says_three():
@@ -223,10 +237,10 @@ def test_accuracy_and_loss_of_a_module_that_always_says_three():
             return torch.nn.functional.one_hot(torch.full((len(images),), 3), 10) * math.log(9.0)
 
     labels = np.array([3] * 1500 + [4] * 500)
-    whole = Split(stored=np.zeros((2000, 1, 28, 28), np.uint8), labels=labels)
+    whole = Split(stored={"image": np.zeros((2000, 1, 28, 28), np.uint8)}, targets=labels)
     # Softmax of log 9 against nine zeros: one half for class 3, 1/18 for each other
     expected = 0.75 * math.log(2) + 0.25 * math.log(18)
-    assert train.evaluate(Three(), whole, Preprocess()) == pytest.approx({"accuracy": 0.75, "loss": expected})
+    assert train.evaluate(Three(), whole, CNN) == pytest.approx({"accuracy": 0.75, "loss": expected})
 
 
 def test_one_cycle_at_its_corners():
@@ -287,7 +301,7 @@ def test_bf16_is_used_only_where_the_processor_has_instructions_for_it(monkeypat
 
 def test_recipe_sets_dropout(data):
     recipe = dataclasses.replace(FAST, options=FAST.options | {"dropout2d": 0.25, "dropout": 0.125})
-    module = loop.Loop(SPEC, recipe, data, 0, "cpu", {}).module
+    module = loop.Loop(SPEC, recipe, data, 0, "cpu").module
     assert (module.drop2.p, module.drop3.p) == (0.25, 0.125)
 
 
@@ -295,14 +309,14 @@ def test_small_data_sets_get_more_epochs_but_a_number_that_was_asked_for_stands(
     recipe = dataclasses.replace(FAST, options=FAST.options | {"least_steps": 75})
     spec = dataclasses.replace(SPEC, recipes=(recipe, PLAIN))
     # 160 images in batches of 16 are 10 steps: 75 steps need 8 epochs
-    assert loop.Loop(spec, recipe, data, 0, "cpu", {}).epochs == 8
-    assert loop.Loop(spec, dataclasses.replace(recipe, epochs=2), data, 0, "cpu", {}).epochs == 2
-    assert loop.Loop(spec, PLAIN, data, 0, "cpu", {}).epochs == 3
+    assert loop.Loop(spec, recipe, data, 0, "cpu").epochs == 8
+    assert loop.Loop(spec, dataclasses.replace(recipe, epochs=2), data, 0, "cpu").epochs == 2
+    assert loop.Loop(spec, PLAIN, data, 0, "cpu").epochs == 3
 
 
 def test_an_unknown_optimiser_is_said(data):
-    with pytest.raises(UsageError, match=r"names the optimiser 'lion'; known are adamw, sgd"):
-        loop.Loop(SPEC, dataclasses.replace(PLAIN, optimizer="lion"), data, 0, "cpu", {})
+    with pytest.raises(UsageError, match=r"names the optimiser 'lion'; known are adam, adamw, sgd"):
+        loop.Loop(SPEC, dataclasses.replace(PLAIN, optimizer="lion"), data, 0, "cpu")
 
 
 class NoCompiler:
