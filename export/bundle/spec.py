@@ -80,6 +80,10 @@ class Published:
     metric: str
     """`test_accuracy`."""
     source: str
+    best: float | None = None
+    """The best that the document saw, where training on made it worse; `figure` is that of the last epoch."""
+    note: str = ""
+    """What the document says of it besides the number."""
 
 
 @dataclass(frozen=True, kw_only=True)
