@@ -1,11 +1,13 @@
 # make demo   trains, exports, verifies and measures `cnn`
 # make test   formats, lint, types, tests
 # make bench  measures what README promises
+# make bench-zoo MINUTES=9  trains what is missing in results/zoo.jsonl, in pieces
 PYTHON ?= python3
 VENV   ?= .venv
+MINUTES ?= 9
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench bench-zoo clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/pipeline train-export cnn
@@ -23,6 +25,9 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m pipeline.figures
+
+bench-zoo: $(VENV)/.installed-test
+	$(BIN)/python -m pipeline.bench_zoo --minutes $(MINUTES)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

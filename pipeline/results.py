@@ -1,0 +1,122 @@
+"""Figures of training runs, one JSON line each in `results/zoo.jsonl`: what came out, never what should have."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from export.bundle.environment import environment, versions
+from export.bundle.errors import DataError
+from export.bundle.types import ModelSpec, Published, Recipe, TrainedModel, from_json, to_json
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "results" / "zoo.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run."""
+
+    id: str
+    variant: str
+    """ModelSpec.variant: empty for the default."""
+    recipe: str
+    seed: int
+    metric: str
+    """Key of TrainedModel.metrics: "test_accuracy"."""
+    figure: float
+    metrics: Mapping[str, float]
+    seconds: float
+    """Wall time of training."""
+    epochs: int
+    content: str
+    """Digest of recipe, parameters and data: a recipe that was changed is run again."""
+    commit: str
+    machine: str
+    torch: str
+    date: str
+    """UTC."""
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        return self.id, self.variant, self.recipe, self.seed
+
+
+def metric_of(spec: ModelSpec) -> str:
+    """What a model's figure is: that of its published figure, else the task's own."""
+    if spec.published is not None:
+        return spec.published.metric
+    return "test_mse" if spec.task == "regression" else "test_accuracy"
+
+
+def figure_of(published: Published, metrics: Mapping[str, float]) -> float:
+    return metrics[published.metric]
+
+
+def run_of(trained: TrainedModel, recipe: Recipe, content: str) -> Run:
+    spec, metric = trained.spec, metric_of(trained.spec)
+    return Run(
+        id=spec.id,
+        variant=spec.variant,
+        recipe=recipe.name,
+        seed=trained.seed,
+        metric=metric,
+        figure=trained.metrics[metric],
+        metrics=trained.metrics,
+        seconds=round(trained.seconds, 3),
+        epochs=len(trained.history),
+        content=content,
+        commit=_commit(),
+        machine=_machine(),
+        torch=versions().get("torch", ""),
+        date=datetime.now(UTC).date().isoformat(),
+    )
+
+
+def read(path: Path = RESULTS) -> list[Run]:
+    """Every run in the file; none where there is no file. Raises DataError for a line that is none."""
+    if not path.is_file():
+        return []
+    runs = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        try:
+            runs.append(from_json(Run, json.loads(line)))
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{path}, line {number}: is no run ({error}); delete the line and run it again") from error
+    return runs
+
+
+def append(run: Run, path: Path = RESULTS) -> None:
+    """Adds one line, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(to_json(run), sort_keys=True).encode() + b"\n"
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(file, line)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def latest(runs: Iterable[Run]) -> dict[tuple[str, str, str, int], Run]:
+    """The last run of each key."""
+    return {run.key: run for run in runs}
+
+
+def _commit() -> str:
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _machine() -> str:
+    found = environment()
+    gpu = found.gpus[0]["name"] if found.gpus else "no GPU"
+    return f"{found.cores} × {found.cpu}, {gpu}"
