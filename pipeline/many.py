@@ -1,0 +1,92 @@
+"""`train-export` for several models: each in a process of its own, one overall progress, and a table at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.bundle.errors import ExportError
+from export.progress import Progress
+
+COMMAND = (sys.executable, "-P", "-m", "pipeline.cli", "train-export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """How one model's process ended."""
+
+    id: str
+    status: int
+    seconds: float
+    said: str
+    """Its last line on stderr."""
+
+
+def run_many(ids: Sequence[str], words: Sequence[str], jobs: int, out: Path, progress: Progress) -> list[Finished]:
+    """`pipeline train-export ID WORDS…` for each id, `jobs` at a time; none stops the others.
+
+    What each said stands in `out`/ID.log. Ctrl-C ends those under way, whose next run continues them.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    running: set[subprocess.Popen[bytes]] = set()
+    lock = threading.Lock()
+
+    def one(name: str) -> Finished:
+        started, log = time.monotonic(), out / f"{name}.log"
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                [*COMMAND, name, *words], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=_environment()
+            )
+            with lock:
+                running.add(process)
+            status = process.wait()
+            with lock:
+                running.discard(process)
+        return Finished(id=name, status=status, seconds=time.monotonic() - started, said=last_line(log))
+
+    finished = []
+    with progress.stage(f"train-export {len(ids)} models") as bar, ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(one, name) for name in ids]
+        try:
+            for future in as_completed(futures):
+                done = future.result()
+                finished.append(done)
+                well = done.status == 0
+                progress.finished(done.id, f"{done.seconds:.0f} s" if well else done.said, well=well)
+                bar.advance(len(finished), len(ids), f"{len(finished)} of {len(ids)}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            with lock:
+                for process in running:
+                    process.terminate()
+            raise
+    return sorted(finished, key=lambda one: ids.index(one.id))
+
+
+def raise_for(finished: Sequence[Finished]) -> None:
+    """Raises ExportError where a model could not be brought to its end."""
+    failed = [one for one in finished if one.status]
+    if failed:
+        names = ", ".join(one.id for one in failed)
+        raise ExportError(f"{len(failed)} of {len(finished)} models failed: {names}; their logs say why")
+
+
+def last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    told = [line for line in lines if line.startswith("error:")]
+    return (told or [line for line in lines if line] or ["it said nothing"])[-1][:300]
+
+
+def _environment() -> Mapping[str, str]:
+    """A checkout is found from any folder."""
+    here = Path(__file__).resolve().parent.parent
+    if here.name in ("site-packages", "dist-packages"):
+        return os.environ
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))}
