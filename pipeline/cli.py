@@ -228,8 +228,11 @@ def report(bundles: tuple[Path, ...], report_format: str | None, output: Path | 
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples answered at once.")
 @COMMON
-def predict(bundle: Path, inputs: tuple[Path, ...], batch: int, as_json: bool, **_: Any) -> None:
+def predict(bundle: Path, inputs: tuple[Path, ...], batch: int, quiet: bool, as_json: bool, **_: Any) -> None:
     """Answer INPUTS (images, .npy, .npz) with the bundle's ONNX model. Needs no torch.
+
+    Integer arrays are taken as stored (pixels 0 to 255) and go through the model's preprocessing; floating-point arrays
+    are taken as model-ready. How each was understood is said on stderr, and with --json in `read_as`.
 
     \b
     pipeline predict artifacts/cnn digit.png
@@ -239,7 +242,7 @@ def predict(bundle: Path, inputs: tuple[Path, ...], batch: int, as_json: bool, *
     from pipeline.table import print_answers
     from serve_bench.predict import predict as answers
 
-    print_answers(answers(Bundle.open(bundle), inputs, batch), as_json=as_json)
+    print_answers(answers(Bundle.open(bundle), inputs, batch, _progress(quiet)), as_json=as_json)
 
 
 @main.command()
