@@ -42,8 +42,8 @@ MOST_POINTS = 120
 
 WIDE = 5.6
 """Inches of a plot that has its caption beside it: text stays legible on a phone."""
-ECDF_SIZES = {1: (WIDE, 2.8), 2: (4.6, 2.5)}
-"""By number of panels; narrower ones stand three or four in a row."""
+ECDF_SIZES = {1: (WIDE, 2.8), 2: (4.6, 2.5), 3: (3.6, 2.3)}
+"""By number of panels; beyond, they stand four in a row."""
 
 
 def looks(subjects: Sequence[Subject]) -> dict[str, tuple[str, str]]:
@@ -108,7 +108,7 @@ def ecdf(summary: Summary) -> list[str]:
     rows = [r for r in summary.rows if r.latencies_ns and r.boundary == "host"]
     look = looks([r.subject for r in summary.rows])
     batches = sorted({r.batch for r in rows})
-    size = ECDF_SIZES.get(len(batches), (3.6, 2.3))
+    size = ECDF_SIZES.get(len(batches), (3.0, 2.2))
     return [_ecdf_of(batch, [r for r in rows if r.batch == batch], look, size) for batch in batches]
 
 
@@ -135,9 +135,9 @@ def _ecdf_points(row: Row) -> tuple[list[float], list[float]]:
 
 
 def throughput(summary: Summary) -> str:
-    """Samples a second at the median latency against batch size, both axes logarithmic; "" without latencies."""
+    """Samples a second at the median latency against batch size, both axes logarithmic; "" without two batch sizes."""
     rows = [r for r in summary.rows if r.throughput and r.boundary == "host"]
-    if not rows:
+    if len({r.batch for r in rows}) < 2:
         return ""
     look = looks([r.subject for r in summary.rows])
     batches = sorted({r.batch for r in rows})

@@ -10,7 +10,7 @@ from export.bundle.store import Bundle
 from export.bundle.types import Artifact, Boundary, Environment, Measurement, ProbeResult, Verification, from_json
 from serve_bench.cells import label
 from serve_bench.latency import stats
-from serve_bench.latency.records import whole_runs
+from serve_bench.latency.records import also_kept, whole_runs
 from serve_bench.latency.stats import Interval, Quantile
 from serve_bench.reports import _facts
 
@@ -157,7 +157,10 @@ def summarise(bundle: Bundle) -> Summary:
         rows=tuple(rows),
         absent=tuple(_absent(bundle)),
         facts=tuple(_facts.model_facts(bundle)),
-        measuring=tuple(_facts.measuring_facts(run, given=manifest.dataset.name == "user")),
+        measuring=(
+            *_facts.measuring_facts(run, given=manifest.dataset.name == "user"),
+            *(("Also kept", text) for text in [also_kept(runs)] if text),
+        ),
         environment=_environment(bundle, environment_id),
         environment_id=environment_id,
         deltas={_group(r): r.delta for r in rows if r.delta is not None},

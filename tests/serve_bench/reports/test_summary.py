@@ -87,6 +87,17 @@ def test_the_latest_verdict_and_the_latest_whole_run_count():
     assert summary.verdict == "1 of 3 verified forms are not the same model: onnxruntime-cpu."
 
 
+def test_a_smaller_run_is_shown_and_the_larger_one_named():
+    first = whole().records["measurement"]
+    quick = replace(first[0], run="run2", facts=first[0].facts | {"cells": 1})
+    summary = summarise(whole(measurement=[*first, quick]))
+    assert (summary.run, len(summary.rows)) == ("run2", 1)
+    assert dict(summary.measuring)["Also kept"].startswith("run run1 of 2026-01-01T00:00:00+00:00, 2 replicates and 3")
+    again = summarise(whole(measurement=[*first, quick], shown=[{"run": "run1", "newest": "run2"}]))
+    assert (again.run, len(again.rows)) == ("run1", 3)
+    assert "Also kept" not in dict(again.measuring)
+
+
 def test_a_form_that_failed_and_was_not_measured_is_still_a_subject():
     records = whole().records
     run = [replace(r, facts=r.facts | {"cells": 2}) for r in records["measurement"][:2]]
