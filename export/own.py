@@ -19,6 +19,7 @@ from export.bundle.errors import DataError, ExportError, UnknownName, UsageError
 from export.bundle.types import DatasetFacts, ModelSpec, TensorSpec, TrainedModel
 from export.formats._base import Arrays
 from export.formats._write import words_of
+from export.npz import read_npz
 from export.program import flatten_signature, load_program, module_of, resized, tensors, with_forward
 
 EXAMPLE_SAMPLES = 8
@@ -110,17 +111,7 @@ def _program_specs(arrays: Arrays, values: Sequence[Any], inputs: Path) -> tuple
 
 def read_inputs(path: Path) -> dict[str, Any]:
     """The arrays of an .npz in their order, none of them pickled; raises DataError."""
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise DataError(f"{path}: holds one bare array; save it with numpy.savez(path, name=array)")
-            arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; save inputs with numpy.savez(path, name=array)") from error
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(f"{path}: is not a readable .npz without pickles ({words_of(error)})") from error
+    arrays: dict[str, Any] = read_npz(path)
     if not arrays:
         raise DataError(f"{path}: holds no array; save inputs with numpy.savez(path, name=array)")
     for name, array in arrays.items():

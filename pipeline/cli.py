@@ -6,75 +6,18 @@ import atexit
 import errno
 import gc
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pipeline import __version__
+from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, OUT, TARGET, TRAINING, stack
 
 # What torch leaves behind is given back with the process: collecting it first takes 1.4 s.
 atexit.register(gc.freeze)
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
-
-
-def _stack(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def apply(function: Any) -> Any:
-        for decorator in reversed(decorators):
-            function = decorator(function)
-        return function
-
-    return apply
-
-
-_common = _stack(
-    click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-    click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
-    click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document on stdout."),
-)
-_data = _stack(
-    click.option("--data-dir", type=click.Path(path_type=Path), help="Data sets; default $PIPELINE_DATA or a cache."),
-    click.option("--dataset", help="Data set by name: never replaced by another."),
-)
-_training = _stack(
-    click.option("--recipe", default="fast", show_default=True, help="fast (ours) or published (the document's)."),
-    click.option("--epochs", type=click.IntRange(1), help="Instead of the recipe's; recorded."),
-    click.option("--seed", type=int, help="Instead of the recipe's; same seed, same machine, same weights."),
-    click.option(
-        "--compile",
-        "compile_mode",
-        type=click.Choice(["auto", "on", "off"]),
-        default="auto",
-        show_default=True,
-        help="torch.compile while training; auto: on CUDA, not on the CPU, where it did not pay.",
-    ),
-)
-_place = _stack(
-    click.option(
-        "--out", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True, help="Bundles go here."
-    ),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
-)
-_target = click.option(
-    "--target", default="a100", show_default=True, help="GPU to build TensorRT engines for: a100, sm80, sm86, current."
-)
-_judging = _stack(
-    click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; repeatable."),
-    click.option("--precision", "precisions", multiple=True, metavar="NAME", help="Only this precision; repeatable."),
-    click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each backend."),
-    click.option("--fresh", is_flag=True, help="Verify and measure again even where records exist."),
-    click.option("--trust", is_flag=True, help="Open executable forms of a bundle that was not made here."),
-)
-_measuring = _stack(
-    click.option(
-        "--batch", "batches", multiple=True, type=click.IntRange(1), default=(1, 8, 64, 512), show_default=True
-    ),
-    click.option("--budget", "budget_s", type=click.FloatRange(0.1), default=15.0, show_default=True, metavar="S"),
-    click.option("--replicates", type=click.IntRange(2), default=10, show_default=True),
-    click.option("--isolate", is_flag=True, help="A process of its own for each torch backend too, started anew."),
-)
 
 
 class _Group(click.Group):
@@ -155,7 +98,7 @@ def _finish(outcome: Any, as_json: bool) -> None:
 
 @main.command("train-export")
 @click.argument("model")
-@_stack(_place, _data, _training, _target, _judging, _measuring, _common)
+@stack(OUT, DEVICE, DATA, TRAINING, TARGET, JUDGING, MEASURING, COMMON)
 def train_export(model: str, quiet: bool, as_json: bool, **given: Any) -> None:
     """Train MODEL, export it, build its engines, verify every form and measure it.
 
@@ -175,7 +118,7 @@ def train_export(model: str, quiet: bool, as_json: bool, **given: Any) -> None:
 
 @main.command()
 @click.argument("model")
-@_stack(_place, _data, _training, _common)
+@stack(OUT, DEVICE, DATA, TRAINING, COMMON)
 def train(model: str, quiet: bool, as_json: bool, **given: Any) -> None:
     """Train MODEL only; `train-export` or `export` then continues from these weights.
 
@@ -197,7 +140,7 @@ def train(model: str, quiet: bool, as_json: bool, **given: Any) -> None:
 @click.option("--dynamic", multiple=True, type=click.Choice(["batch"]), help="Axis 0 may have any length.")
 @click.option("--name", help="Name of the bundle; default from the file.")
 @click.option("--no-bench", is_flag=True, help="Export and verify, without measuring.")
-@_stack(_place, _data, _target, _judging, _measuring, _common)
+@stack(OUT, DEVICE, DATA, TARGET, JUDGING, MEASURING, COMMON)
 def export(quiet: bool, as_json: bool, **given: Any) -> None:
     """Export a network of your own, or a zoo model with given weights, into the same verified bundle.
 
@@ -217,8 +160,8 @@ def export(quiet: bool, as_json: bool, **given: Any) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--reference", type=click.Path(path_type=Path), help="A .pt2 to judge a bare file by.")
 @click.option("--inputs", type=click.Path(path_type=Path), help="Samples for a bare file: an .npz.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@_stack(_judging, _common)
+@DEVICE
+@stack(JUDGING, COMMON)
 def verify(bundle: Path, reference: Path | None, inputs: Path | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Does every exported form in BUNDLE compute what the model computes? Exit status 1 where one does not.
 
@@ -237,8 +180,8 @@ def verify(bundle: Path, reference: Path | None, inputs: Path | None, quiet: boo
 
 @main.command()
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@_stack(_judging, _measuring, _common)
+@DEVICE
+@stack(JUDGING, MEASURING, COMMON)
 def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -> None:
     """Measure BUNDLES again: what has no verdict here is verified first, what failed is not measured.
 
@@ -256,7 +199,7 @@ def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "report_format", help="markdown, html, json or csv; default by the suffix of --output.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A file; default stdout.")
-@_common
+@COMMON
 def report(bundles: tuple[Path, ...], report_format: str | None, output: Path | None, as_json: bool, **_: Any) -> None:
     """Write the report of BUNDLES from their records; nothing is run again.
 
@@ -283,10 +226,13 @@ def report(bundles: tuple[Path, ...], report_format: str | None, output: Path | 
 @main.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--batch", type=click.IntRange(1), default=64, show_default=True)
-@_common
-def predict(bundle: Path, inputs: tuple[Path, ...], batch: int, as_json: bool, **_: Any) -> None:
+@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples answered at once.")
+@COMMON
+def predict(bundle: Path, inputs: tuple[Path, ...], batch: int, quiet: bool, as_json: bool, **_: Any) -> None:
     """Answer INPUTS (images, .npy, .npz) with the bundle's ONNX model. Needs no torch.
+
+    Integer arrays are taken as stored (pixels 0 to 255) and go through the model's preprocessing; floating-point arrays
+    are taken as model-ready. How each was understood is said on stderr, and with --json in `read_as`.
 
     \b
     pipeline predict artifacts/cnn digit.png
@@ -296,11 +242,11 @@ def predict(bundle: Path, inputs: tuple[Path, ...], batch: int, as_json: bool, *
     from pipeline.table import print_answers
     from serve_bench.predict import predict as answers
 
-    print_answers(answers(Bundle.open(bundle), inputs, batch), as_json=as_json)
+    print_answers(answers(Bundle.open(bundle), inputs, batch, _progress(quiet)), as_json=as_json)
 
 
 @main.command()
-@_common
+@COMMON
 def models(as_json: bool, **_: Any) -> None:
     """List the models that can be trained, with their published figures.
 
@@ -313,8 +259,8 @@ def models(as_json: bool, **_: Any) -> None:
 
 
 @main.command()
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@_common
+@DEVICE
+@COMMON
 def doctor(device: str, as_json: bool, **_: Any) -> None:
     """Say of each backend and format: ready, or why not and what to do.
 

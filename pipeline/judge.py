@@ -62,8 +62,11 @@ def verify(bundle: Bundle, options: Options, workers: Workers, progress: Progres
 def measure(
     bundle: Bundle, judged: Judged, options: Options, workers: Workers, progress: Progress, *, again: bool
 ) -> list[Measurement]:
-    """Measures every cell whose verdict passed, all in one interleaved run; with `again` even where that was done."""
-    from serve_bench.latency.records import up_to_date
+    """Measures every cell whose verdict passed, all in one interleaved run; with `again` even where that was done.
+
+    A run that was taken earlier with these settings is not taken again but shown again.
+    """
+    from serve_bench.latency.records import also_kept, matching, show, whole_runs
     from serve_bench.latency.rounds import measure_bundle
 
     passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
@@ -80,10 +83,16 @@ def measure(
     if not chosen:
         progress.done("measure", "nothing passed its verification")
         return []
-    if not again and not options.fresh and up_to_date(bundle, chosen, here, settings):
-        progress.done("measure", "up to date")
+    run = None if again or options.fresh else matching(bundle, chosen, here, settings)
+    if run is not None:
+        shown = show(bundle, run)
+        progress.done("measure", f"up to date{f': run {run[0].run} is shown again' if shown else ''}")
         return []
-    return measure_bundle(bundle, workers, chosen, environment_id=here, progress=progress, seed=0, **settings)
+    measured = measure_bundle(bundle, workers, chosen, environment_id=here, progress=progress, seed=0, **settings)
+    kept = also_kept(whole_runs(bundle))
+    if kept:
+        progress.note(f"the report now shows this run; also kept: {kept}")
+    return measured
 
 
 def write_reports(bundle: Bundle) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 from export.bundle.files import digest_of
@@ -38,6 +39,10 @@ class OwnOrigin:
         return self._own.program
 
     def key(self) -> str:
+        return self._key
+
+    @cached_property
+    def _key(self) -> str:
         from export.formats._base import Source
         from export.formats.exported_program import content_of_source
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from export.bundle.errors import ExportError, UsageError
+from export.bundle.errors import BundleError, ExportError, UsageError
 from export.bundle.store import Bundle, Training
-from export.bundle.workspace import workspace
+from export.bundle.workspace import check_writable, workspace
 from export.progress import Progress
 from export.registry import entry
 from pipeline.build import Built, build, weights_stage
@@ -46,8 +46,22 @@ def run_all(origin: Origin, options: Options, progress: Progress, *, bench: bool
     """Every stage for one model, the up-to-date ones passed over."""
     root = options.out / origin.id
     with workspace(root) as place, Workers() as workers:
+        note_replaced(root, origin, progress)
         built = build(place, origin, options, progress, on_change=lambda: prepare(workers, options))
         return _judge(built.bundle, built, options, workers, progress, "where new" if bench else "no")
+
+
+def note_replaced(root: Path, origin: Origin, progress: Progress) -> None:
+    """Says so where the bundle at `root` will make way for one that is made from something else."""
+    try:
+        manifest = Bundle.open(root).manifest
+    except BundleError:
+        return
+    if manifest.stages["weights"]["key"] != origin.key():
+        progress.note(
+            f"{root}: holds a bundle of {manifest.created[:10]} that was made from another model, other data or "
+            "other settings; it is replaced (--out keeps both)"
+        )
 
 
 def prepare(workers: Workers, options: Options) -> None:
@@ -100,6 +114,7 @@ def export_own(
         raise UsageError(
             f"--name {name}: is not a plain name; use letters, digits, '.', '_' and '-', and --out for a folder"
         )
+    check_writable(options.out / (name or ""))
     if ".py:" in target_model or target_model.endswith((".py", ".pt2")):
         if inputs is None:
             raise UsageError(f"{target_model}: --inputs is needed, an .npz with real samples, one array for each input")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from export.bundle.types import to_json
+from export.bundle.types import Verification, to_json
+
+if TYPE_CHECKING:
+    from serve_bench.reports.summary import Row, Subject, Summary
 
 
 def _print_json(value: Any) -> None:
@@ -22,23 +25,30 @@ def _console() -> Any:
 
 
 def _table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> None:
+    """Rows under their headings; one of a single cell heads the rows that follow it."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title_style="bold")
     for index, (heading, justify) in enumerate(columns):
         table.add_column(heading, justify=justify, overflow="fold", no_wrap=index == 0)  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        if len(row) == 1 and table.row_count:
+            table.add_section()
+        table.add_row(*(Text(cell, style=_style(cell, len(row))) for cell in row))
     _console().print(table)
 
 
-_VERDICTS = {"passed": "same", "failed": "NOT THE SAME", "not verified": "not verified"}
+def _style(cell: str, cells: int) -> str:
+    if cells == 1:
+        return "bold"
+    return "bold red" if cell == "not the same" else ""
 
 
 def print_outcome(outcome: Any, *, as_json: bool) -> None:
     """The one table of a run, what is absent and why, and where the report and the bundle lie."""
+    from serve_bench.reports import _tables
     from serve_bench.reports.summary import summarise
 
     summary = summarise(outcome.bundle)
@@ -47,64 +57,82 @@ def print_outcome(outcome: Any, *, as_json: bool) -> None:
 
         print(entry("serve_bench.reports", "report format", "json").render([summary]))
         return
-    rows = [_outcome_row(row) for row in summary.rows]
-    measured = [row.subject for row in summary.rows]
-    rows += [_unmeasured_row(subject) for subject in summary.subjects if subject not in measured]
     columns = [
         ("backend", "left"),
-        ("batch", "right"),
         ("p50 [99 % bound]", "right"),
         ("ratio to eager [95 %]", "right"),
-        ("", "left"),
-        ("error (band)", "right"),
+        ("against eager", "left"),
+        (_tables.ERROR_HEADING, "right"),
         ("verdict", "left"),
     ]
     print()
     facts = dict(summary.facts)
     said = [f"{name}: {facts[name]}" for name in ("Data", "Test accuracy") if name in facts]
-    _table("\n".join([summary.model, *said]), columns, rows)
-    if summary.deltas:
-        deltas = ", ".join(f"{group.split(',')[0]}: {delta:.1%}" for group, delta in summary.deltas.items())
-        print(f"δ, what this run shows of a form against itself: {deltas}")
-    _print_absent([("not run" if a.kind == "missing" else a.kind, a.label, a.reason) for a in summary.absent])
-    print(f"\n{summary.headline}\n{summary.verdict}\n")
+    _table("\n".join([summary.model, *said]), columns, _outcome_rows(summary))
+    _print_notes(summary)
+    _print_absent(_tables.absent(summary))
+    print("\n".join(["", summary.headline, summary.verdict, *(f"! {warning}" for warning in summary.warnings), ""]))
     print(f"report  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
 
 
-def _print_absent(rows: Sequence[tuple[str, str, str]]) -> None:
-    """What is not there, a line for each reason."""
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for kind, label, reason in rows:
-        grouped.setdefault((kind, reason), []).append(label)
-    for (kind, reason), labels in grouped.items():
-        print(f"{kind}: {', '.join(labels)}\n         {reason}")
+def _print_notes(summary: Summary) -> None:
+    """Why a figure or a form is not there, and what the columns mean where they hold anything."""
+    from serve_bench.reports import _tables
+
+    for row in summary.rows:
+        if row.error:
+            print(f"{row.subject.label} at batch {row.batch}: not measured: {row.error}")
+    for subject in summary.subjects:
+        if subject.reason:
+            print(f"{subject.label}: {subject.verdict}: {subject.reason}")
+    if any(row.ratio for row in summary.rows):
+        print(_tables.RATIO_NOTE)
+    if summary.deltas:
+        print(_tables.DELTA_NOTE)
+    if any(subject.error is not None for subject in summary.subjects):
+        print(_tables.ERROR_NOTE)
+    for subject in summary.subjects:
+        if found := _tables.computes_in(subject):
+            print(f"{subject.label} {found} here.")
 
 
-def _outcome_row(row: Any) -> tuple[str, ...]:
+def _print_absent(rows: Iterable[tuple[str, str, str]]) -> None:
+    """What is not there, once a reason."""
+    for labels, kind, reason in rows:
+        print(f"{kind}: {labels}\n         {reason}")
+
+
+def _outcome_rows(summary: Summary) -> Iterator[tuple[str, ...]]:
+    """Batch by batch, each under its own heading; what was verified and not measured comes last."""
+    from serve_bench.reports import _tables
+
+    for batch, boundary in _tables.groups(summary):
+        yield (_tables.title(summary, batch, boundary),)
+        yield from (_outcome_row(row) for row in summary.rows if (row.batch, row.boundary) == (batch, boundary))
+    measured = [row.subject for row in summary.rows]
+    rest = [subject for subject in summary.subjects if subject not in measured]
+    if rest:
+        yield ("Not measured",)
+        yield from ((subject.label, "", "", "", *_judged(subject)) for subject in rest)
+
+
+def _outcome_row(row: Row) -> tuple[str, ...]:
     from serve_bench.reports import _format
 
     p50 = row.quantiles.get("p50")
-    boundary = "" if row.boundary == "host" else f" ({row.boundary})"
     return (
-        row.subject.label + boundary,
-        str(row.batch),
-        _format.bounded(p50) if p50 else row.error or "too few runs",
+        row.subject.label,
+        _format.bounded(p50) if p50 else ("not measured" if row.error else "too few runs"),
         _format.ratio(row.ratio) if row.ratio else "",
         row.word,
         *_judged(row.subject),
     )
 
 
-def _unmeasured_row(subject: Any) -> tuple[str, ...]:
-    return (subject.label, "", "not measured", "", "", *_judged(subject))
+def _judged(subject: Subject) -> tuple[str, str]:
+    from serve_bench.reports import _tables
 
-
-def _judged(subject: Any) -> tuple[str, str]:
-    from serve_bench.reports import _format
-
-    error = "" if subject.error is None else f"{_format.error(subject.error)} ({_format.error(subject.band)})"
-    reason = f": {subject.reason}" if subject.reason else ""
-    return error, _VERDICTS[subject.verdict] + reason
+    return _tables.error_text(subject.error, subject.band), subject.verdict
 
 
 def print_models(*, as_json: bool) -> None:
@@ -140,34 +168,42 @@ def print_verifications(judged: Any, *, as_json: bool) -> None:
     if as_json:
         _print_json({"verifications": judged.verifications, "missing": judged.missing})
         return
-    rows = []
-    for v in judged.verifications:
-        worst = max(v.probes, key=lambda p: p.error / p.band if p.band else 0.0, default=None)
-        shown = f"{worst.error:.2e} of {worst.band:.2e} ({worst.probe})" if worst else ""
-        unexplained = sum(not d.explained for d in v.disagreements)
-        decided = f"{len(v.disagreements)} of {v.decisions:,}" if v.decisions else ""
-        decided += f", {unexplained} unexplained" if unexplained else ""
-        verdict = "not verified" if v.settings.get("broke") else "NOT THE SAME"
-        rows.append(
-            (
-                v.backend,
-                v.artifact,
-                v.precision_found,
-                shown,
-                decided,
-                "same" if v.passed else f"{verdict}: {v.reason}",
-            )
-        )
+    from serve_bench.reports import _tables
+    from serve_bench.reports.summary import verdict_of
+
     columns = [
         ("backend", "left"),
         ("artifact", "left"),
         ("computes in", "left"),
-        ("worst error of its band", "left"),
+        (_tables.ERROR_HEADING, "right"),
+        ("worst probe", "left"),
         ("other answers", "left"),
         ("verdict", "left"),
     ]
-    _table("Is it the same model? (error against float64)", columns, rows)
-    _print_absent([("not run", m.label, m.reason) for m in judged.missing])
+    _table("Is it the same model?", columns, [_verified_row(v) for v in judged.verifications])
+    for v in judged.verifications:
+        if v.reason:
+            print(f"{v.artifact} on {v.backend}: {verdict_of(v)}: {v.reason}")
+    print(_tables.ERROR_NOTE)
+    _print_absent(_tables.grouped((m.label, "not run", m.reason) for m in judged.missing))
+
+
+def _verified_row(v: Verification) -> tuple[str, ...]:
+    from serve_bench.reports import _tables
+    from serve_bench.reports.summary import verdict_of, worst_probe
+
+    worst = worst_probe(v.probes)
+    unexplained = sum(not d.explained for d in v.disagreements)
+    decided = f"{len(v.disagreements)} of {v.decisions:,}" if v.decisions else ""
+    return (
+        v.backend,
+        v.artifact,
+        _tables.precision_text(v.precision_found, v.precision_asked),
+        _tables.error_text(worst.error, worst.band) if worst else "",
+        worst.probe if worst else "",
+        decided + (f", {unexplained} unexplained" if unexplained else ""),
+        verdict_of(v),
+    )
 
 
 def print_answers(answers: Iterable[Any], *, as_json: bool) -> None:

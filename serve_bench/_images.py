@@ -52,6 +52,11 @@ def image_as_stored(path: Path, height: int, width: int) -> tuple[npt.NDArray[np
     return pixels, "; ".join(done)
 
 
+def scaled(preprocess: Preprocess) -> bool:
+    """Whether the model's own preprocessing takes values 0–255."""
+    return bool(np.isclose(preprocess.scale, 1 / 255))
+
+
 def image_as_input(
     pixels: npt.NDArray[np.uint8], spec: TensorSpec, preprocess: Preprocess
 ) -> npt.NDArray[np.generic] | None:
@@ -62,7 +67,7 @@ def image_as_input(
     from serve_bench.equivalence.probes import model_ready
 
     stored = pixels[None, None]
-    if np.isclose(preprocess.scale, 1 / 255):
+    if scaled(preprocess):
         return model_ready(stored, preprocess, spec.dtype)
     if spec.low is None or spec.high is None:
         return None

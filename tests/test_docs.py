@@ -34,6 +34,13 @@ def test_every_command_is_in_the_readme_and_has_help_with_an_example(name):
     assert f"pipeline {name}" in command.help
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_does(name):
+    options = [p for p in main.commands[name].params if isinstance(p, click.Option)]
+    assert options
+    assert [o.opts[0] for o in options if not o.help] == []
+
+
 @pytest.mark.parametrize("shown", shown_commands())
 def test_every_command_shown_parses(shown):
     words = shown.split()[1:]

@@ -148,7 +148,7 @@ def test_a_pt2_of_the_users_own(made, run, tmp_path):
         ("net.py:missing", "x.npz", 2, "missing"),
         ("none.py:build", "x.npz", 2, "none.py: no such file"),
         ("net.py:build", "none.npz", 1, "none.npz: no such file"),
-        ("net.py:build", "net.py", 1, "is not a readable .npz"),
+        ("net.py:build", "net.py", 1, "net.py: is not a whole .npz; save it with numpy.savez(path, name=array)"),
     ],
 )
 def test_what_is_no_model_is_one_line(run, lstm, target, inputs, status, said):

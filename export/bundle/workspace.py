@@ -7,6 +7,7 @@ renames the folder to `payload/`, which is never written to again.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -121,15 +122,28 @@ class Workspace:
                 shutil.copyfile(published, temporary)
 
 
+def check_writable(folder: Path) -> None:
+    """Raises BundleError where nothing could be written into `folder`, which is not made by this."""
+    place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise _unwritable(folder, errno.ENOTDIR)
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise _unwritable(folder, errno.EACCES)
+
+
+def _unwritable(folder: Path, number: int | None) -> BundleError:
+    why = os.strerror(number or errno.EIO)
+    return BundleError(f"{folder}: cannot be written ({why}); choose another folder with --out")
+
+
 @contextmanager
 def workspace(root: Path) -> Iterator[Workspace]:
     """The building place of the bundle at `root`; raises BundleBusy where another run holds it."""
+    check_writable(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        if not os.access(root, os.W_OK | os.X_OK):
-            raise PermissionError(13, "Permission denied", str(root))
     except OSError as error:
-        raise BundleError(f"{root}: cannot be written ({error.strerror}); choose another folder with --out") from error
+        raise _unwritable(root, error.errno) from error
     with locked(root):
         place = Workspace(root)
         place._recover()

@@ -16,6 +16,7 @@ from export.bundle.environment import environment
 from export.bundle.errors import DataError, PipelineError, UsageError
 from export.bundle.files import sha256_of_file
 from export.bundle.types import Artifact, Preprocess, TensorSpec, Verification
+from export.npz import read_npz
 from export.progress import Progress, Silent
 from serve_bench.backends._helpers import first_line
 from serve_bench.cells import Missing, plan
@@ -135,11 +136,7 @@ def _described(reference: Path, inputs: Path) -> tuple[dict[str, Array], list[Te
 
 
 def _load(inputs: Path) -> dict[str, Array]:
-    try:
-        with np.load(inputs, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{inputs}: is no readable .npz ({first_line(error)}); save it with numpy.savez") from error
+    arrays = read_npz(inputs)
     if not arrays:
         raise DataError(f"{inputs}: holds no arrays; save one for each input of the reference")
     return arrays

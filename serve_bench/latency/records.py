@@ -1,4 +1,4 @@
-"""Measurements as a bundle keeps them: which runs are whole, and whether one answers what is asked."""
+"""Measurements as a bundle keeps them: which runs are whole, which answers what is asked, which is shown."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from export.bundle.types import Artifact, Measurement, from_json, to_json
 
 KIND = "measurement"
+SHOWN = "shown"
 
 
 class Records(Protocol):
@@ -29,27 +30,74 @@ class Place(Protocol):
     def device(self) -> str: ...
 
 
-def whole_runs(bundle: Records) -> list[tuple[Measurement, ...]]:
-    """Interleaved runs whose every record is there, oldest first; one that a kill cut short is passed over."""
-    runs: dict[str, list[Measurement]] = {}
+class Store(Records, Protocol):
+    """The part of a bundle that is read and added to here."""
+
+    def append(self, kind: str, record: Mapping[str, Any]) -> None: ...
+
+
+Run = tuple[Measurement, ...]
+
+
+def whole_runs(bundle: Records) -> list[Run]:
+    """Interleaved runs whose every record is there, oldest first, the one that reports show at the end.
+
+    That is the newest, or an older one that `show` has named since. A run that a kill cut short is passed over.
+    """
+    runs = _as_measured(bundle)
+    last = (bundle.read(SHOWN) or [{}])[-1]
+    if runs and last.get("newest") == runs[-1][0].run:
+        runs.sort(key=lambda run: run[0].run == last["run"])
+    return runs
+
+
+def _as_measured(bundle: Records) -> list[Run]:
+    found: dict[str, list[Measurement]] = {}
     for value in bundle.read(KIND):
         record = from_json(Measurement, value)
-        runs.setdefault(record.run, []).append(record)
-    return [tuple(records) for records in runs.values() if len(records) == records[0].facts.get("cells")]
+        found.setdefault(record.run, []).append(record)
+    return [tuple(records) for records in found.values() if len(records) == records[0].facts.get("cells")]
 
 
-def up_to_date(bundle: Records, cells: Iterable[Place], environment_id: str, settings: Mapping[str, Any]) -> bool:
-    """Whether the latest whole run of this environment holds all of `cells`, taken with these settings.
+def matching(bundle: Records, cells: Iterable[Place], environment_id: str, settings: Mapping[str, Any]) -> Run | None:
+    """The whole run of this environment that was taken with these settings and holds all of `cells`; the last of them.
 
     `settings` holds batches, replicates, threads, isolate, budget_s. A cell that failed counts as answered.
     """
-    runs = [run for run in whole_runs(bundle) if run[0].environment == environment_id]
-    if not runs:
+    wanted = {(c.artifact.sha256, c.backend, c.device) for c in cells}
+    for run in reversed(whole_runs(bundle)):
+        taken = {**run[0].facts, "threads": run[0].threads}
+        same = all(to_json(value) == taken.get(name) for name, value in settings.items())
+        if same and run[0].environment == environment_id and measured(run) >= wanted:
+            return run
+    return None
+
+
+def show(bundle: Store, run: Run) -> bool:
+    """Lets reports show `run`, one of the whole runs, until another is measured; False where they do so already."""
+    if whole_runs(bundle)[-1] == run:
         return False
-    run = runs[-1]
-    taken = {**run[0].facts, "threads": run[0].threads}
-    same = all(to_json(value) == taken.get(name) for name, value in settings.items())
-    return same and measured(run) >= {(c.artifact.sha256, c.backend, c.device) for c in cells}
+    bundle.append(SHOWN, {"run": run[0].run, "newest": _as_measured(bundle)[-1][0].run})
+    return True
+
+
+def also_kept(runs: Sequence[Run]) -> str:
+    """In words the latest run with more replicates or rows than the one that is shown; empty without one."""
+    if not runs:
+        return ""
+    *others, shown = runs
+    most, widest = _extent(shown)
+    for run in reversed(others):
+        replicates, rows = _extent(run)
+        if run[0].environment == shown[0].environment and (replicates > most or rows > widest):
+            here = f"the run shown has {most} and {widest}"
+            again = "train-export or export with its settings shows it again"
+            return f"run {run[0].run} of {run[0].started}, {replicates} replicates and {rows} rows ({here}); {again}"
+    return ""
+
+
+def _extent(run: Run) -> tuple[int, int]:
+    return int(run[0].facts["replicates"]), len(run)
 
 
 def measured(run: Sequence[Measurement]) -> set[tuple[str, str, str]]:

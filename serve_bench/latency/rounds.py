@@ -26,14 +26,13 @@ from export.progress import Bar, Progress
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
 from serve_bench.latency.clock import Settled, settle, timed_runs
-from serve_bench.latency.records import up_to_date
 from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
 from serve_bench.latency.schedule import REWARM_NS, ROUNDS, least_runs, most_runs
 
 if TYPE_CHECKING:
     from serve_bench.worker import Workers
 
-__all__ = ["Settled", "measure_bundle", "settle", "timed_runs", "up_to_date"]
+__all__ = ["Settled", "measure_bundle", "settle", "timed_runs"]
 
 SAMPLES = 1024
 """Most real samples that the batches are taken from."""

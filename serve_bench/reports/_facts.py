@@ -6,12 +6,15 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from export.bundle.types import Measurement
+from export.bundle.types import DatasetFacts, Measurement
 from serve_bench.reports import _format as show
 
 if TYPE_CHECKING:
     from export.bundle.store import Bundle
     from serve_bench.reports.summary import Row, Subject
+
+WIDE_DELTA = 0.1
+MANY_UNSETTLED = 0.5
 
 
 def headline(rows: Sequence[Row]) -> str:
@@ -47,9 +50,9 @@ def _claim(batch: int, row: Row) -> str:
 
 
 def verdict(subjects: Sequence[Subject]) -> str:
-    """How many of the verified forms are the same model, and the first that is not."""
-    judged = [s for s in subjects if s.verdict != "not verified"]
-    failed = [s for s in judged if s.verdict == "failed"]
+    """How many of the verified forms are the same model, and which are not."""
+    judged = [s for s in subjects if s.verdict != "not checked"]
+    failed = [s for s in judged if s.verdict == "not the same"]
     if not judged:
         return "Nothing was verified yet."
     if failed:
@@ -60,12 +63,37 @@ def verdict(subjects: Sequence[Subject]) -> str:
     return f"All {len(judged)} verified forms are the same model: as close to float64 as their bands ask."
 
 
+def warnings(rows: Sequence[Row]) -> Iterator[str]:
+    """A δ that hides differences, and warm-ups that did not settle."""
+    wide = {_where(r): r.delta for r in rows if r.delta is not None and r.delta > WIDE_DELTA}
+    if wide:
+        deltas = ", ".join(f"{show.percent(delta)} at {where}" for where, delta in wide.items())
+        yield (
+            f"The machine was not steady: δ is {deltas}, and a smaller difference is not told apart. "
+            "Measure again on a quiet machine, or with more --replicates."
+        )
+    unsettled = [r for r in rows if not r.error and r.unsettled / r.replicates >= MANY_UNSETTLED]
+    if unsettled:
+        named = (f"{r.subject.label} at {_where(r)} ({r.unsettled} of {r.replicates} replicates)" for r in unsettled)
+        yield f"Warm-up had not settled at its time limit: {', '.join(named)}. These latencies may include warm-up."
+
+
+def _where(row: Row) -> str:
+    return f"batch {row.batch}" if row.boundary == "host" else f"batch {row.batch}, {row.boundary}"
+
+
+def _data(data: DatasetFacts) -> str:
+    note = f" — {data.note}" if data.note else ""
+    if data.name == "user":
+        return f"{data.test:,} sample{'s' if data.test != 1 else ''} given by the user{note}"
+    return f"{data.name}: {data.train:,} training, {data.validation:,} validation, {data.test:,} test{note}"
+
+
 def model_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     """Data, training and accuracy as the manifest has them."""
     manifest = bundle.manifest
-    data, training = manifest.dataset, manifest.training
-    note = f" — {data.note}" if data.note else ""
-    yield "Data", f"{data.name}: {data.train:,} training, {data.validation:,} validation, {data.test:,} test{note}"
+    training = manifest.training
+    yield "Data", _data(manifest.dataset)
     accuracy = training.metrics.get("test_accuracy")
     if accuracy is not None:
         text = show.percent(accuracy, 2)
@@ -86,8 +114,8 @@ def model_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     yield "Payload", bundle.digest[:16]
 
 
-def measuring_facts(run: Sequence[Measurement]) -> Iterator[tuple[str, str]]:
-    """How the latencies of a run were taken; nothing without a run."""
+def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tuple[str, str]]:
+    """How the latencies of a run were taken, on test samples or those `given` by the user; nothing without a run."""
     if not run:
         return
     first, facts = run[0], run[0].facts
@@ -101,7 +129,7 @@ def measuring_facts(run: Sequence[Measurement]) -> Iterator[tuple[str, str]]:
     yield "Processes", f"made anew for every replicate, one for {own}"
     cycled = sorted({r.batch for r in run if r.facts.get("samples_cycled")})
     repeated = f"; repeated to fill batch {', '.join(map(str, cycled))}" if cycled else ""
-    yield "Inputs", f"{facts['samples']:,} real test samples{repeated}"
+    yield "Inputs", f"{facts['samples']:,} {'given' if given else 'real test'} samples{repeated}"
     names = {"host": "copy in, compute, copy out", "device": "compute", "compute": "between two device events"}
     yield "Boundary", "; ".join(f"{b}: {names[b]}" for b in dict.fromkeys(r.boundary for r in run))
     unsettled = sum(int(r.facts.get("unsettled_replicates", 0)) for r in run)

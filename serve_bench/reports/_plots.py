@@ -40,6 +40,11 @@ STYLE = {
 MOST_POINTS = 120
 """Of an ECDF's line: a thousand latencies are drawn through their quantiles."""
 
+WIDE = 5.6
+"""Inches of a plot that has its caption beside it: text stays legible on a phone."""
+ECDF_SIZES = {1: (WIDE, 2.8), 2: (4.6, 2.5), 3: (3.6, 2.3)}
+"""By number of panels; beyond, they stand four in a row."""
+
 
 def looks(subjects: Sequence[Subject]) -> dict[str, tuple[str, str]]:
     """Colour and mark of each subject, the same in every plot."""
@@ -102,10 +107,12 @@ def ecdf(summary: Summary) -> list[str]:
     """Share of runs at most as slow as x, a plot for each batch; host boundary, log axis; none without latencies."""
     rows = [r for r in summary.rows if r.latencies_ns and r.boundary == "host"]
     look = looks([r.subject for r in summary.rows])
-    return [_ecdf_of(batch, [r for r in rows if r.batch == batch], look) for batch in sorted({r.batch for r in rows})]
+    batches = sorted({r.batch for r in rows})
+    size = ECDF_SIZES.get(len(batches), (3.0, 2.2))
+    return [_ecdf_of(batch, [r for r in rows if r.batch == batch], look, size) for batch in batches]
 
 
-def _ecdf_of(batch: int, rows: Sequence[Row], look: Mapping[str, tuple[str, str]]) -> str:
+def _ecdf_of(batch: int, rows: Sequence[Row], look: Mapping[str, tuple[str, str]], size: tuple[float, float]) -> str:
     def draw(axis: Any) -> None:
         for row in rows:
             axis.step(*_ecdf_points(row), where="post", color=look[row.subject.label][0], linewidth=1.8)
@@ -116,7 +123,7 @@ def _ecdf_of(batch: int, rows: Sequence[Row], look: Mapping[str, tuple[str, str]
         axis.set_title(f"batch {batch}")
         _log_time_axis(axis)
 
-    return _draw((3.6, 2.2), f"Distribution of latency at batch {batch}: share of runs at most as slow as x", draw)
+    return _draw(size, f"Distribution of latency at batch {batch}: share of runs at most as slow as x", draw)
 
 
 def _ecdf_points(row: Row) -> tuple[list[float], list[float]]:
@@ -128,9 +135,9 @@ def _ecdf_points(row: Row) -> tuple[list[float], list[float]]:
 
 
 def throughput(summary: Summary) -> str:
-    """Samples a second at the median latency against batch size, both axes logarithmic; "" without latencies."""
+    """Samples a second at the median latency against batch size, both axes logarithmic; "" without two batch sizes."""
     rows = [r for r in summary.rows if r.throughput and r.boundary == "host"]
-    if not rows:
+    if len({r.batch for r in rows}) < 2:
         return ""
     look = looks([r.subject for r in summary.rows])
     batches = sorted({r.batch for r in rows})
@@ -154,7 +161,7 @@ def throughput(summary: Summary) -> str:
         axis.set_xlabel("batch size")
         axis.set_ylabel("samples a second")
 
-    return _draw((4.5, 2.9), "Throughput against batch size, in samples a second", draw)
+    return _draw((WIDE, 2.8), "Throughput against batch size, in samples a second", draw)
 
 
 def error(summary: Summary) -> str:
@@ -171,7 +178,7 @@ def error(summary: Summary) -> str:
         for place, subject in enumerate(subjects):
             colour, mark = look.get(subject.label, (INK, "o"))
             value, band = max(subject.error or 0.0, floor), subject.band or floor
-            failed = subject.verdict == "failed"
+            failed = subject.verdict == "not the same"
             axis.plot([floor, band], [place, place], color=GRID, linewidth=6, solid_capstyle="butt", zorder=1)
             axis.plot([band, band], [place - 0.32, place + 0.32], color=INK, linewidth=2, zorder=2)
             axis.plot(value, place, marker="X" if failed else mark, markersize=9 if failed else 7, color=colour)
@@ -184,4 +191,4 @@ def error(summary: Summary) -> str:
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlabel("error (mark) and band (tick)")
 
-    return _draw((4.5, 0.9 + 0.36 * len(subjects)), "Error against float64 of each form, with its band", draw)
+    return _draw((WIDE, 0.8 + 0.3 * len(subjects)), "Error against float64 of each form, with its band", draw)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from export.bundle.types import Boundary, Environment
@@ -17,6 +17,8 @@ class Line:
     """One row of the latency table, as text."""
 
     backend: str
+    computes_in: str
+    """ "computes in float32", where that is not what the form asks for."""
     p50: str
     p90: str
     p99: str
@@ -38,29 +40,33 @@ def _line(row: Row) -> Line:
     texts = {name: show.bounded(q) for name, q in row.quantiles.items()}
     return Line(
         backend=row.subject.label,
+        computes_in=computes_in(row.subject),
         p50=texts.get("p50", NONE),
         p90=texts.get("p90", NONE),
         p99=texts.get("p99", NONE),
         throughput=show.rate(row.throughput) if row.throughput else NONE,
         ratio=show.ratio(row.ratio) if row.ratio else (NONE if row.word != "baseline" else "1"),
         word=row.word or NONE,
-        error=error_text(row.subject),
+        error=error_text(row.subject.error, row.subject.band),
         verdict=row.subject.verdict,
         note=row.error,
     )
 
 
-def error_text(subject: Subject) -> str:
-    """ "2.3e-07 of 9.1e-07": the error and the band that it must stay in."""
-    if subject.error is None or subject.band is None:
-        return NONE
-    return f"{show.error(subject.error)} of {show.error(subject.band)}"
+def error_text(error: float | None, band: float | None) -> str:
+    """ "2.3e-07 (9.1e-07)": the error and the band that it must stay in."""
+    return NONE if error is None or band is None else f"{show.error(error)} ({show.error(band)})"
 
 
-def precision_text(subject: Subject) -> str:
+def precision_text(found: str, asked: str) -> str:
     """ "float32", or "tf32 (float32 asked)" where they differ."""
-    found = subject.precision_found or NONE
-    return found if found in (subject.precision_asked, NONE) else f"{found} ({subject.precision_asked} asked)"
+    return (found or NONE) if found in (asked, "") else f"{found} ({asked} asked)"
+
+
+def computes_in(subject: Subject) -> str:
+    """ "computes in float32" where the precision found is not the one asked for."""
+    found = subject.precision_found
+    return "" if found in (subject.precision_asked, "") else f"computes in {found}"
 
 
 def decisions_text(subject: Subject) -> str:
@@ -68,9 +74,33 @@ def decisions_text(subject: Subject) -> str:
     return f"{subject.disagreements:,} of {subject.decisions:,}" if subject.decisions else NONE
 
 
-def metric_text(subject: Subject) -> str:
-    parts = [show.percent(v, 2) if k.endswith("accuracy") else f"{v:.4g}" for k, v in subject.metric.items()]
-    return ", ".join(parts) or NONE
+def metrics(summary: Summary) -> list[str]:
+    """Keys of every metric that any form has: a column each."""
+    return list(dict.fromkeys(name for subject in summary.subjects for name in subject.metric))
+
+
+def metric_heading(name: str) -> str:
+    """ "test accuracy"."""
+    return name.replace("_", " ")
+
+
+def metric_text(subject: Subject, name: str) -> str:
+    if name not in subject.metric:
+        return NONE
+    value = subject.metric[name]
+    return show.percent(value, 2) if name.endswith("accuracy") else f"{value:.4g}"
+
+
+def grouped(rows: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """What is absent as labels, kind and reason, from label, kind and reason of each: one row a reason."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for label, kind, reason in rows:
+        found.setdefault((kind, reason), []).append(label)
+    return [(", ".join(labels), kind, reason) for (kind, reason), labels in found.items()]
+
+
+def absent(summary: Summary) -> list[tuple[str, str, str]]:
+    return grouped((a.label, a.kind, a.reason) for a in summary.absent)
 
 
 def rows_that_bear(rows: Sequence[Row], name: str) -> bool:
@@ -99,9 +129,11 @@ def environment_facts(environment: Environment | None, identity: str) -> Iterato
     yield "Environment", environment.id
 
 
-def boundary_title(summary: Summary, batch: int, boundary: Boundary) -> str:
-    """ "Batch 8", with the boundary where there is more than one."""
-    return f"Batch {batch}" if len(summary.boundaries) == 1 else f"Batch {batch}, {boundary}"
+def title(summary: Summary, batch: int, boundary: Boundary) -> str:
+    """ "Batch 8 · δ 1.3 %", with the boundary where there is more than one."""
+    where = f"Batch {batch}" if len(summary.boundaries) == 1 else f"Batch {batch}, {boundary}"
+    delta = summary.deltas.get(f"batch {batch}, {boundary}")
+    return where if delta is None else f"{where} · δ {show.percent(delta)}"
 
 
 def groups(summary: Summary) -> list[tuple[int, Boundary]]:
@@ -109,19 +141,29 @@ def groups(summary: Summary) -> list[tuple[int, Boundary]]:
     return list(dict.fromkeys((row.batch, row.boundary) for row in summary.rows))
 
 
-def delta_text(summary: Summary, batch: int, boundary: Boundary) -> str:
-    """ "δ 1.3 %"."""
-    delta = summary.deltas.get(f"batch {batch}, {boundary}")
-    return "" if delta is None else f"δ {show.percent(delta)}"
+def headings(tails: Sequence[str]) -> list[str]:
+    """Of the latency table; `tails` are the quantiles above p50 that any row bears."""
+    return ["backend", "p50", "ratio to eager", "against eager", *tails, "samples/s", ERROR_HEADING, "verdict"]
 
 
+def form_headings(metrics: Sequence[str]) -> list[str]:
+    """Of the table of forms."""
+    named = [metric_heading(name) for name in metrics]
+    return ["form", "computes in", ERROR_HEADING, "worst probe", "other answers", *named, "verdict"]
+
+
+ABSENT_HEADINGS = ("what", "state", "why")
+ERROR_HEADING = "error against float64 (band)"
+RATIO_NOTE = "Ratio to eager: averaged over ratios within each replicate, so not the quotient of the p50s shown."
+DELTA_NOTE = "δ is this run's own spread of a form against itself, at least 1 %."
+ERROR_NOTE = "Error: on the worst of all probes, the one nearest its band."
 LEGEND = (
     "p50, p90, p99: with distribution-free bounds that hold with 99 % each, and only where the sample bears them "
-    "(11, 64, 662 runs). Against eager: how many times as fast, with its 95 % interval over replicates, each made of "
-    "new processes and sessions. Faster or slower is said only where the whole interval lies outside "
-    "[1/(1 + δ), 1 + δ]; δ is this run's own spread of an artifact against itself, at least 1 %."
+    f"(11, 64, 662 runs). {RATIO_NOTE} A replicate is made of new processes and sessions; the interval is the 95 % one "
+    "over replicates. Faster or slower is said only where the whole interval lies outside [1/(1 + δ), 1 + δ]. "
+    f"{DELTA_NOTE}"
 )
 ERROR_LEGEND = (
-    "Error: the largest deviation from the model in float64 over the test set, relative to the largest float64 output; "
+    f"{ERROR_NOTE} It is the largest deviation from the model in float64, relative to the largest float64 output; "
     "the band is what eager's own error allows."
 )

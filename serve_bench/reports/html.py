@@ -10,7 +10,7 @@ from export.bundle.types import Boundary
 from serve_bench.reports import _plots, _tables
 from serve_bench.reports.summary import Summary
 
-WORDS = {"faster": "good", "slower": "bad", "passed": "good", "failed": "bad"}
+WORDS = {"faster": "good", "slower": "bad", "same": "good", "not the same": "bad"}
 
 
 def _mark(word: str) -> str:
@@ -18,15 +18,13 @@ def _mark(word: str) -> str:
 
 
 def _figure(text: str) -> str:
-    """ "48.1 µs [47.3, 49.3]" with its bounds in a lighter second line."""
-    value, bracket, rest = text.partition(" [")
-    return f"{escape(value)}<small>[{escape(rest)}</small>" if bracket else escape(text)
+    """ "48.1 µs [47.3, 49.3]" or "1.3e-07 (8.8e-07)" with what stands in brackets in a lighter second line."""
+    value, bracket, rest = text.partition(" [" if "[" in text else " (")
+    return f"{escape(value)}<small>{bracket[1]}{escape(rest)}</small>" if bracket else escape(text)
 
 
-def _error(text: str) -> str:
-    """ "1.3e-07 of 8.8e-07" with its band in a lighter second line."""
-    value, of, band = text.partition(" of ")
-    return f"{escape(value)}<small>of {escape(band)}</small>" if of else escape(text)
+def _backend(line: _tables.Line) -> str:
+    return escape(line.backend) + (f"<small>{escape(line.computes_in)}</small>" if line.computes_in else "")
 
 
 def _table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -43,43 +41,52 @@ def _table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]])
 def _latency(summary: Summary, batch: int, boundary: Boundary) -> Iterator[str]:
     rows = [row for row in summary.rows if row.batch == batch and row.boundary == boundary]
     tails = [name for name in ("p90", "p99") if _tables.rows_that_bear(rows, name)]
-    headings = ["backend", "p50", "against eager", "", *tails, "samples/s", "error, of its band", "verdict"]
+    headings = _tables.headings(tails)
     body = []
     for line in _tables.lines(summary, batch, boundary):
         if line.note:
             span = f'<td class="note" colspan="{len(headings) - 1}">not measured: {escape(line.note)}</td>'
-            body.append([escape(line.backend), span])
+            body.append([_backend(line), span])
             continue
         word = _mark(line.word) if line.word != _tables.NONE else ""
         figures = [_figure(text) for text in (line.p50, line.ratio)]
-        rest = [_figure(getattr(line, name)) for name in tails] + [escape(line.throughput), _error(line.error)]
-        body.append([escape(line.backend), *figures, word, *rest, _mark(line.verdict)])
-    delta = _tables.delta_text(summary, batch, boundary)
-    title = _tables.boundary_title(summary, batch, boundary)
-    yield from _table(f"{title} · {delta}" if delta else title, headings, body)
+        rest = [_figure(getattr(line, name)) for name in tails] + [escape(line.throughput), _figure(line.error)]
+        body.append([_backend(line), *figures, word, *rest, _mark(line.verdict)])
+    yield from _table(_tables.title(summary, batch, boundary), headings, body)
 
 
 def _equivalence(summary: Summary) -> Iterator[str]:
+    metrics = _tables.metrics(summary)
     rows = [
         [
             escape(s.label),
-            escape(_tables.precision_text(s)),
-            _error(_tables.error_text(s)),
+            _figure(_tables.precision_text(s.precision_found, s.precision_asked)),
+            _figure(_tables.error_text(s.error, s.band)),
+            escape(s.probe or _tables.NONE),
             escape(_tables.decisions_text(s)),
-            escape(_tables.metric_text(s)),
+            *(escape(_tables.metric_text(s, name)) for name in metrics),
             _mark(s.verdict) + (f'<small class="why">{escape(s.reason)}</small>' if s.reason else ""),
         ]
         for s in summary.subjects
     ]
-    headings = ["form", "computes in", "error, of its band", "other answers", "metric", "verdict"]
     yield f"<h2>Is it the same model?</h2><p>{escape(summary.verdict)}</p>"
     yield from _plot(_plots.error(summary), _tables.ERROR_LEGEND)
-    yield from _table("Every form against float64", headings, rows)
+    yield from _table("Every form against float64", _tables.form_headings(metrics), rows)
 
 
 def _plot(drawing: str, caption: str, key: str = "") -> Iterator[str]:
+    """A plot with its key and caption beside it, or below on a narrow page."""
     if drawing:
-        yield f"<figure>{key}{drawing}<figcaption>{escape(caption)}</figcaption></figure>"
+        yield f'<figure class="beside">{drawing}<figcaption>{key}{escape(caption)}</figcaption></figure>'
+
+
+def _panels(drawings: Sequence[str], caption: str, key: str) -> Iterator[str]:
+    """Plots side by side over the whole width, under one key."""
+    if len(drawings) < 2:
+        yield from _plot("".join(drawings), caption, key)
+        return
+    panels = "".join(f"<div>{svg}</div>" for svg in drawings)
+    yield f'<figure>{key}<div class="panels">{panels}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _key(summary: Summary) -> str:
@@ -95,9 +102,7 @@ def _latencies(summary: Summary) -> Iterator[str]:
         yield from _latency(summary, batch, boundary)
     yield f'<p class="legend">{escape(_tables.LEGEND)}</p>'
     key = _key(summary)
-    panels = "".join(f"<div>{svg}</div>" for svg in _plots.ecdf(summary))
-    grid = f'<div class="panels">{panels}</div>' if panels else ""
-    yield from _plot(grid, "Share of runs that took at most this long; time on a log axis.", key)
+    yield from _panels(_plots.ecdf(summary), "Share of runs that took at most this long; time on a log axis.", key)
     yield from _plot(_plots.throughput(summary), "Samples a second at the median latency; both axes log.", key)
 
 
@@ -109,6 +114,7 @@ def _facts(title: str, facts: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 def _one(summary: Summary) -> Iterator[str]:
     yield f'<article><header><p class="model">{escape(summary.model)}</p><h1>{escape(summary.headline)}</h1>'
+    yield "".join(f'<p class="warning">{escape(warning)}</p>' for warning in summary.warnings)
     yield f"<p>{escape(summary.verdict)}</p>"
     facts = dict(summary.facts)
     known = [f"{name}: {facts[name]}" for name in ("Data", "Test accuracy") if name in facts]
@@ -118,9 +124,12 @@ def _one(summary: Summary) -> Iterator[str]:
     if summary.subjects:
         yield from _equivalence(summary)
     if summary.absent:
-        rows = [[escape(a.label), escape(a.kind), f'<td class="note">{escape(a.reason)}</td>'] for a in summary.absent]
+        rows = [
+            [escape(labels), escape(kind), f'<td class="note">{escape(reason)}</td>']
+            for labels, kind, reason in _tables.absent(summary)
+        ]
         yield "<h2>What could not run here</h2>"
-        yield from _table("Backends that are not here and forms that were not built", ["what", "", "why"], rows)
+        yield from _table("Backends and forms that are absent", _tables.ABSENT_HEADINGS, rows)
     about = [("About", summary.description)] if summary.description else []
     yield from _facts("The model", [*about, *summary.facts])
     yield from _facts("How it was measured", summary.measuring)

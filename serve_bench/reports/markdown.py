@@ -33,40 +33,42 @@ def _facts(facts: Sequence[tuple[str, str]]) -> Iterator[str]:
 def _latency(summary: Summary, batch: int, boundary: Boundary) -> Iterator[str]:
     rows = [row for row in summary.rows if row.batch == batch and row.boundary == boundary]
     tails = [name for name in ("p90", "p99") if tables.rows_that_bear(rows, name)]
-    delta = tables.delta_text(summary, batch, boundary)
-    yield f"### {tables.boundary_title(summary, batch, boundary)}{f' ({delta})' if delta else ''}"
-    yield ""
-    headings = ["backend", "p50", "against eager", "", *tails, "samples/s", "error, of its band", "verdict"]
+    yield from (f"### {tables.title(summary, batch, boundary)}", "")
+    headings = tables.headings(tails)
     body = []
     for line in tables.lines(summary, batch, boundary):
+        name = f"{line.backend} ({line.computes_in})" if line.computes_in else line.backend
         if line.note:
-            body.append([line.backend, f"not measured: {line.note}", *[""] * (len(headings) - 2)])
+            body.append([name, f"not measured: {line.note}", *[""] * (len(headings) - 2)])
             continue
         rest = [getattr(line, name) for name in tails]
-        body.append([line.backend, line.p50, line.ratio, line.word, *rest, line.throughput, line.error, line.verdict])
+        body.append([name, line.p50, line.ratio, line.word, *rest, line.throughput, line.error, line.verdict])
     yield from _table(headings, body)
 
 
 def _equivalence(summary: Summary) -> Iterator[str]:
-    headings = ["form", "computes in", "error, of its band", "other answers", "metric", "verdict"]
+    metrics = tables.metrics(summary)
     rows = [
         (
             s.label,
-            tables.precision_text(s),
-            tables.error_text(s),
+            tables.precision_text(s.precision_found, s.precision_asked),
+            tables.error_text(s.error, s.band),
+            s.probe or tables.NONE,
             tables.decisions_text(s),
-            tables.metric_text(s),
-            s.verdict if not s.reason else f"{s.verdict}: {s.reason}",
+            *(tables.metric_text(s, name) for name in metrics),
+            f"{s.verdict}: {s.reason}" if s.reason else s.verdict,
         )
         for s in summary.subjects
     ]
     yield from ("## Is it the same model?", "", summary.verdict, "")
-    yield from _table(headings, rows)
+    yield from _table(tables.form_headings(metrics), rows)
     yield from (tables.ERROR_LEGEND, "")
 
 
 def _one(summary: Summary) -> Iterator[str]:
     yield from (f"# {cell(summary.model)}", "", f"**{cell(summary.headline)}**", "")
+    for warning in summary.warnings:
+        yield from (f"> {cell(warning)}", "")
     if summary.description:
         yield from (cell(summary.description), "")
     yield from _facts(summary.facts)
@@ -79,7 +81,7 @@ def _one(summary: Summary) -> Iterator[str]:
         yield from (tables.LEGEND, "")
     if summary.absent:
         yield from ("## Not run", "")
-        yield from _table(["what", "why"], [(a.label, a.reason) for a in summary.absent], 2)
+        yield from _table(tables.ABSENT_HEADINGS, tables.absent(summary), 3)
     if summary.measuring:
         yield from ("## How it was measured", "")
         yield from _facts(summary.measuring)

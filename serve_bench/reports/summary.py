@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from export.bundle.store import Bundle
-from export.bundle.types import Artifact, Boundary, Environment, Measurement, Verification, from_json
+from export.bundle.types import Artifact, Boundary, Environment, Measurement, ProbeResult, Verification, from_json
 from serve_bench.cells import label
 from serve_bench.latency import stats
-from serve_bench.latency.records import whole_runs
+from serve_bench.latency.records import also_kept, whole_runs
 from serve_bench.latency.stats import Interval, Quantile
 from serve_bench.reports import _facts
 
@@ -18,7 +18,7 @@ ENTRIES = ()
 """No format itself."""
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 BASELINE = "eager"
-Verdict = Literal["passed", "failed", "not verified"]
+Verdict = Literal["same", "not the same", "not checked"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +37,19 @@ class Subject:
     precision_evidence: str
     verdict: Verdict
     reason: str
-    """Why it failed; empty where it passed."""
+    """Why it is not the same or could not be checked; empty where it is the same."""
     error: float | None
-    """Against float64 on the test probe, the worst output; relative to the largest float64 output."""
+    """Against float64 on the worst probe and output, relative to the largest float64 output."""
     band: float | None
     """Largest error that passes."""
     reference: float | None
     """Eager's own error in this precision."""
+    probe: str
+    """The one of all whose error comes nearest its band or exceeds it most."""
     output: str
     """The worst output's name."""
     samples: int
-    """Of the test probe."""
+    """Of that probe."""
     decisions: int
     disagreements: int
     """Answers that differ from float64's, of `decisions`."""
@@ -72,6 +74,9 @@ class Row:
     delta: float | None
     """δ of this batch and boundary, a fraction."""
     runs: int
+    replicates: int
+    unsettled: int
+    """Replicates whose warm-up ended at its time limit."""
     cold: Mapping[str, float]
     """open_ns, first_run_ns."""
     settings: Mapping[str, Any]
@@ -87,7 +92,7 @@ class Absent:
     label: str
     artifact: str
     device: str
-    kind: Literal["missing", "not built"]
+    kind: Literal["not run", "not built"]
     reason: str
 
 
@@ -101,6 +106,8 @@ class Summary:
     """The result in one sentence."""
     verdict: str
     """The verification in one sentence."""
+    warnings: tuple[str, ...]
+    """What a reader must know before quoting a figure, a sentence or two each."""
     subjects: tuple[Subject, ...]
     rows: tuple[Row, ...]
     """By batch, then boundary, then subject; the baseline first."""
@@ -145,11 +152,15 @@ def summarise(bundle: Bundle) -> Summary:
         description=manifest.description,
         headline=_facts.headline(rows),
         verdict=_facts.verdict(list(subjects.values())),
+        warnings=tuple(_facts.warnings(rows)),
         subjects=tuple(subjects.values()),
         rows=tuple(rows),
         absent=tuple(_absent(bundle)),
         facts=tuple(_facts.model_facts(bundle)),
-        measuring=tuple(_facts.measuring_facts(run)),
+        measuring=(
+            *_facts.measuring_facts(run, given=manifest.dataset.name == "user"),
+            *(("Also kept", text) for text in [also_kept(runs)] if text),
+        ),
         environment=_environment(bundle, environment_id),
         environment_id=environment_id,
         deltas={_group(r): r.delta for r in rows if r.delta is not None},
@@ -185,6 +196,11 @@ def _verifications(bundle: Bundle, run: Sequence[Measurement]) -> dict[Key, Veri
     return {_key(r): r for r in records if r.environment == environment}
 
 
+def worst_probe(probes: Sequence[ProbeResult]) -> ProbeResult | None:
+    """The probe and output with the largest error in terms of its band; one that failed before any that passed."""
+    return max(probes, key=lambda p: (not p.passed, p.error / p.band if p.band else p.error), default=None)
+
+
 def _subjects(
     artifacts: Sequence[Artifact], run: Sequence[Measurement], verifications: Mapping[Key, Verification]
 ) -> dict[Key, Subject]:
@@ -202,11 +218,7 @@ def _subject(
     artifact: Artifact | None, record: Measurement | Verification, verification: Verification | None
 ) -> Subject:
     asked = artifact.precision if artifact else "float32"
-    tested = [p for p in verification.probes if p.probe == "test"] if verification else []
-    worst = max(tested, key=lambda p: p.error / p.band if p.band else p.error, default=None)
-    verdict: Verdict = "not verified"
-    if verification is not None:
-        verdict = "passed" if verification.passed else "failed"
+    worst = worst_probe(verification.probes) if verification else None
     return Subject(
         label=label(artifact, record.backend, record.device),
         artifact=record.artifact,
@@ -216,17 +228,25 @@ def _subject(
         precision_asked=verification.precision_asked if verification else asked,
         precision_found=verification.precision_found if verification else "",
         precision_evidence=verification.precision_evidence if verification else "",
-        verdict=verdict,
+        verdict=verdict_of(verification),
         reason=verification.reason if verification else "",
         error=worst.error if worst else None,
         band=worst.band if worst else None,
         reference=worst.reference if worst else None,
+        probe=worst.probe if worst else "",
         output=worst.output if worst else "",
         samples=worst.samples if worst else 0,
         decisions=verification.decisions if verification else 0,
         disagreements=len(verification.disagreements) if verification else 0,
         metric=verification.metric if verification else {},
     )
+
+
+def verdict_of(verification: Verification | None) -> Verdict:
+    """The one wording; a backend that broke was not checked."""
+    if verification is None or verification.settings.get("broke"):
+        return "not checked"
+    return "same" if verification.passed else "not the same"
 
 
 def _rows(run: Sequence[Measurement], subjects: Mapping[Key, Subject]) -> list[Row]:
@@ -272,6 +292,8 @@ def _row(
         word=word,
         delta=delta if medians else None,
         runs=len(record.latencies_ns),
+        replicates=int(record.facts["replicates"]),
+        unsettled=int(record.facts.get("unsettled_replicates", 0)),
         cold=record.cold,
         settings=record.settings,
         error=record.error,
@@ -288,7 +310,7 @@ def _absent(bundle: Bundle) -> list[Absent]:
             label=label(artifacts.get(m["artifact"]), m["backend"], m["device"]),
             artifact=m["artifact"],
             device=m["device"],
-            kind="missing",
+            kind="not run",
             reason=m["reason"],
         )
         for m in record.get("missing", [])

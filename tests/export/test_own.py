@@ -176,8 +176,13 @@ CASES = {
     "raises": ("net.py:broken", {}, ExportError, r"the factory.*fails: ValueError: no such layer"),
     "axis": ("net.py:tagger", {"dynamic": ("time",)}, UnknownName, r"unknown dynamic axis 'time'.*batch"),
     "no inputs": ("net.py:tagger", {"inputs": "absent.npz"}, DataError, r"absent.npz: no such file"),
-    "not npz": ("net.py:tagger", {"inputs": "net.py"}, DataError, r"is not a readable .npz without pickles"),
-    "pickled": ("net.py:tagger", {"inputs": "pickled.npz"}, DataError, r"without pickles"),
+    "not npz": (
+        "net.py:tagger",
+        {"inputs": "net.py"},
+        DataError,
+        r"net.py: is not a whole .npz; save it with numpy.savez",
+    ),
+    "pickled": ("net.py:tagger", {"inputs": "pickled.npz"}, DataError, r"a pickle perhaps; save it with numpy.savez"),
     "no array": ("net.py:tagger", {"inputs": "empty.npz"}, DataError, r"holds no array"),
     "does not run": (
         "net.py:tagger",

@@ -10,7 +10,8 @@ import pytest
 
 from export.bundle.errors import BundleError, DataError
 from export.bundle.types import Preprocess, TensorSpec
-from serve_bench.predict import predict, probabilities, shaped_like
+from export.progress import Silent
+from serve_bench.predict import predict, probabilities
 
 LABELS = ("a", "b", "c", "d", "e")
 
@@ -70,6 +71,31 @@ def test_a_transparent_background_is_paper(bundle, tmp_path):
     assert "inverted" in answer.note
 
 
+def test_how_an_array_was_understood_is_said_once_a_file_and_with_every_answer(bundle, tmp_path):
+    np.save(tmp_path / "raw.npy", np.zeros((2, 8, 8), np.uint8))
+    np.save(tmp_path / "ready.npy", np.zeros((8, 8), np.float32))
+    said: list[str] = []
+    progress = Silent()
+    progress.note = said.append
+    answers = list(predict(bundle, [tmp_path / "raw.npy", tmp_path / "ready.npy"], progress=progress))
+    raw = "uint8 taken as stored, so (x / 255 − 0.5) / 0.25 is applied"
+    ready = "float32 taken as model-ready, so no preprocessing is applied; raw values are given as integers"
+    assert said == [f"{tmp_path / 'raw.npy'}: {raw}", f"{tmp_path / 'ready.npy'}: {ready}"]
+    assert [a.read_as for a in answers] == [raw, raw, ready]
+
+
+def test_an_answer_of_nan_is_an_error(bundle, tmp_path, monkeypatch):
+    scores = np.zeros((2, 5), np.float32)
+    scores[1, 3] = np.nan
+    deeds = dict.fromkeys(("bind", "run", "close"), lambda *_: None)
+    session = SimpleNamespace(outputs=lambda: {"scores": scores}, **deeds)
+    backend = SimpleNamespace(missing=lambda device: None, open=lambda *_: session)
+    monkeypatch.setattr("serve_bench.predict.backend_named", lambda name: backend)
+    np.save(tmp_path / "x.npy", np.zeros((2, 8, 8), np.float32))
+    with pytest.raises(DataError, match=r"x.npy: the model answers sample 1 with NaN in 'scores'"):
+        list(predict(bundle, [tmp_path / "x.npy"]))
+
+
 def test_models_without_labels_give_their_outputs(bundle, tmp_path, tiny_onnx):
     bundle.manifest.task = "unlabelled"
     np.savez(tmp_path / "x.npz", image=tiny_onnx.images[:2])
@@ -84,8 +110,8 @@ def test_models_without_labels_give_their_outputs(bundle, tmp_path, tiny_onnx):
     [
         ("none.npz", None, "no such file"),
         ("x.csv", lambda p: p.write_text("1,2"), r"\.csv is not read; known are \.npz, \.npy, \.bmp"),
-        ("x.npz", lambda p: p.write_bytes(b"PK broken"), r"no readable \.npz of plain arrays"),
-        ("x.npy", lambda p: np.save(p, np.array([{}], dtype=object)), r"no readable \.npy of plain arrays"),
+        ("x.npz", lambda p: p.write_bytes(b"PK broken"), r"is not a whole \.npz"),
+        ("x.npy", lambda p: np.save(p, np.array([{}], dtype=object)), r"is not a whole \.npy of numbers"),
         ("x.npz", lambda p: np.savez(p, a=np.zeros(1), b=np.zeros(1)), "holds a, b, but the model wants 'image'"),
         ("x.npy", lambda p: np.save(p, np.zeros((4, 9, 9))), r"has shape \(4, 9, 9\), the model wants"),
         ("x.npy", lambda p: np.save(p, np.full((8, 8), "x")), "not numbers"),
@@ -113,12 +139,6 @@ def test_a_bundle_without_onnx(bundle):
     bundle.artifacts = ()
     with pytest.raises(BundleError, match="holds no ONNX model"):
         list(predict(bundle, [Path("x.npz")]))
-
-
-@pytest.mark.parametrize("shape", [(6, 1, 8, 8), (6, 8, 8), (1, 8, 8), (8, 8)])
-def test_lacking_axes_are_added(shape):
-    spec = TensorSpec(name="image", dtype="float32", shape=("batch", 1, 8, 8))
-    assert shaped_like(np.zeros(shape), spec).shape == (shape[0] if len(shape) > 2 else 1, 1, 8, 8)
 
 
 def test_probabilities_of_each_kind_of_scores():

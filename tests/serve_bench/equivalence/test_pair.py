@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_one_line(folder, tmp_path):
         (DataError, inputs(tmp_path / "a.npz", image=images[:0]), "holds no samples"),
         (DataError, inputs(tmp_path / "b.npz", a=images, b=images), "input 'image' is missing"),
         (DataError, inputs(tmp_path / "c.npz", image=images[:, :, :2, :2]), "does not take the inputs"),
-        (DataError, tmp_path / "none.npz", "no readable .npz"),
+        (DataError, tmp_path / "none.npz", "none.npz: no such file; save it with"),
         (ExportError, inputs(tmp_path / "d.npz", image=images * np.nan), "gives nan in float64"),
     ]
     for kind, path, words in cases:

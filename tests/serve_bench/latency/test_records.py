@@ -1,4 +1,4 @@
-"""Which runs are whole, and when nothing has to be measured again."""
+"""Which runs are whole, when nothing has to be measured again, and which run is shown."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 from latency_fakes import FakeBundle, FakeCell, artifact
 
 from export.bundle.types import Measurement, to_json
-from serve_bench.latency.records import up_to_date, whole_runs
+from serve_bench.latency.records import also_kept, matching, show, whole_runs
 
 SETTINGS = {"batches": (1, 8), "replicates": 10, "threads": 1, "isolate": False, "budget_s": 15.0}
 CELL = FakeCell(artifact("onnx"), "onnxruntime-cpu")
@@ -45,7 +45,8 @@ def test_a_run_that_was_cut_short_is_passed_over():
 
 
 def test_a_whole_run_with_the_same_settings_is_up_to_date():
-    assert up_to_date(bundle(record("a", 1), record("a", 8)), [CELL], "here", SETTINGS)
+    whole = bundle(record("a", 1), record("a", 8))
+    assert matching(whole, [CELL], "here", SETTINGS) == whole_runs(whole)[0]
 
 
 @pytest.mark.parametrize(
@@ -61,10 +62,58 @@ def test_a_whole_run_with_the_same_settings_is_up_to_date():
 )
 def test_other_settings_are_measured_again(changed, environment):
     whole = bundle(record("a", 1), record("a", 8))
-    assert not up_to_date(whole, [CELL], environment, SETTINGS | changed)
+    assert not matching(whole, [CELL], environment, SETTINGS | changed)
 
 
 def test_a_new_cell_is_measured():
     whole = bundle(record("a", 1), record("a", 8))
-    assert not up_to_date(whole, [CELL, FakeCell(artifact("torchscript"), "torchscript")], "here", SETTINGS)
-    assert not up_to_date(bundle(record("a", 1)), [CELL], "here", SETTINGS)
+    assert not matching(whole, [CELL, FakeCell(artifact("torchscript"), "torchscript")], "here", SETTINGS)
+    assert not matching(bundle(record("a", 1)), [CELL], "here", SETTINGS)
+
+
+def small(run: str) -> Measurement:
+    """A run of one row: 2 replicates at batch 1."""
+    facts = {"cells": 1, "batches": [1], "replicates": 2, "isolate": False, "budget_s": 2.0}
+    return record(run, 1, facts=facts, started="2026-01-02T00:00:00+00:00")
+
+
+def names(whole: FakeBundle) -> list[str]:
+    return [run[0].run for run in whole_runs(whole)]
+
+
+def test_a_smaller_run_neither_displaces_the_larger_one_nor_lets_it_be_measured_again():
+    whole = bundle(record("a", 1), record("a", 8), small("b"))
+    assert names(whole) == ["a", "b"]
+    run = matching(whole, [CELL], "here", SETTINGS)
+    assert run is not None
+    assert run[0].run == "a"
+
+
+def test_a_run_that_is_shown_again_is_the_last_until_another_is_measured():
+    whole = bundle(record("a", 1), record("a", 8), small("b"))
+    assert show(whole, whole_runs(whole)[0])
+    assert names(whole) == ["b", "a"]
+    assert not show(whole, whole_runs(whole)[-1])
+    assert len(whole.read("shown")) == 1
+    assert show(whole, whole_runs(whole)[0])
+    assert names(whole) == ["a", "b"]
+    show(whole, whole_runs(whole)[0])
+    whole.append("measurement", to_json(small("c")))
+    assert names(whole) == ["a", "b", "c"]
+
+
+def test_the_latest_of_several_that_match():
+    whole = bundle(*[record(run, batch) for run in ("a", "b") for batch in (1, 8)])
+    assert matching(whole, [CELL], "here", SETTINGS) == whole_runs(whole)[1]
+
+
+def test_a_larger_run_behind_the_one_that_is_shown_is_named():
+    larger = [record("a", 1), record("a", 8)]
+    assert also_kept(whole_runs(bundle(*larger, small("b")))) == (
+        "run a of 2026-01-01T00:00:00+00:00, 10 replicates and 2 rows (the run shown has 2 and 1); "
+        "train-export or export with its settings shows it again"
+    )
+    assert also_kept(whole_runs(bundle(small("b"), *larger))) == ""
+    elsewhere = [replace(r, environment="elsewhere") for r in larger]
+    assert also_kept(whole_runs(bundle(*elsewhere, small("b")))) == ""
+    assert also_kept([]) == ""

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from report_records import CELLS, HALF, ONNX, PROGRAM, FakeBundle, measurement, verification, whole
+from report_records import CELLS, HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
 
-from serve_bench.reports.summary import summarise
+from serve_bench.reports.summary import summarise, worst_probe
 
 
 def test_the_figures_of_a_row():
@@ -24,9 +24,24 @@ def test_the_figures_of_a_row():
     assert onnx.cold == {"open_ns": 1e6, "first_run_ns": 2e6}
 
 
-def test_the_verdict_of_a_row_is_that_of_the_test_set():
+def test_the_error_of_a_row_is_the_one_nearest_its_band_over_all_probes():
     onnx = summarise(whole()).rows[1].subject
-    assert (onnx.error, onnx.band, onnx.verdict) == (2e-7, 8e-7, "passed")
+    # 1e-7 of 2e-7 comes nearer than the test set's 2e-7 of 8e-7
+    assert (onnx.probe, onnx.verdict) == ("gaussian", "same")
+    assert (onnx.error, onnx.band) == pytest.approx((1e-7, 2e-7))
+    near = verification(ONNX, "onnxruntime-cpu", 7e-7, 8e-7)
+    onnx = summarise(whole(verification=[near])).rows[1].subject
+    assert (onnx.probe, onnx.error, onnx.band) == ("test", 7e-7, 8e-7)
+
+
+def test_a_failed_probe_is_worse_than_any_that_passed():
+    passed, failed = verification(ONNX, "onnxruntime-cpu", 0, 8e-7).probes
+    assert worst_probe([passed, replace(failed, band=0, passed=False)]).probe == "test"
+    assert worst_probe([]) is None
+
+
+def test_the_precision_and_the_answers_of_a_row():
+    onnx = summarise(whole()).rows[1].subject
     assert (onnx.precision_asked, onnx.precision_found) == ("float32", "float32")
     assert (onnx.decisions, onnx.disagreements) == (100, 0)
 
@@ -68,8 +83,19 @@ def test_the_latest_verdict_and_the_latest_whole_run_count():
     summary = summarise(bundle)
     assert summary.run == "run2"
     assert summary.rows[0].quantiles["p50"].value == 420
-    assert [s.verdict for s in summary.subjects] == ["passed", "failed", "passed"]
+    assert [s.verdict for s in summary.subjects] == ["same", "not the same", "same"]
     assert summary.verdict == "1 of 3 verified forms are not the same model: onnxruntime-cpu."
+
+
+def test_a_smaller_run_is_shown_and_the_larger_one_named():
+    first = whole().records["measurement"]
+    quick = replace(first[0], run="run2", facts=first[0].facts | {"cells": 1})
+    summary = summarise(whole(measurement=[*first, quick]))
+    assert (summary.run, len(summary.rows)) == ("run2", 1)
+    assert dict(summary.measuring)["Also kept"].startswith("run run1 of 2026-01-01T00:00:00+00:00, 2 replicates and 3")
+    again = summarise(whole(measurement=[*first, quick], shown=[{"run": "run1", "newest": "run2"}]))
+    assert (again.run, len(again.rows)) == ("run1", 3)
+    assert "Also kept" not in dict(again.measuring)
 
 
 def test_a_form_that_failed_and_was_not_measured_is_still_a_subject():
@@ -78,8 +104,31 @@ def test_a_form_that_failed_and_was_not_measured_is_still_a_subject():
     failed = [*records["verification"][:2], verification(HALF, "onnxruntime-cpu", 1.0, 2e-3)]
     summary = summarise(whole(measurement=run, verification=failed))
     assert len(summary.rows) == 2
-    assert summary.subjects[2].verdict == "failed"
+    assert summary.subjects[2].verdict == "not the same"
     assert "sample 3" in summary.subjects[2].reason
+
+
+def test_what_broke_or_has_no_record_was_not_checked():
+    broken = verification(ONNX, "onnxruntime-cpu", 1, 8e-7, probes=(), reason="it died", settings={"broke": True})
+    summary = summarise(whole(verification=[broken]))
+    assert [(s.verdict, s.reason) for s in summary.subjects[:2]] == [("not checked", ""), ("not checked", "it died")]
+    assert summary.verdict == "Nothing was verified yet."
+
+
+def test_a_wide_delta_and_warm_ups_that_did_not_settle_are_warned_of():
+    steady = [replace(r, facts=r.facts | {"unsettled_replicates": 0}) for r in whole().records["measurement"]]
+    assert summarise(whole(measurement=steady)).warnings == ()
+    late = replace(steady[1], facts=steady[1].facts | {"unsettled_replicates": 1})
+    assert summarise(whole(measurement=[steady[0], late, steady[2]])).warnings == (
+        "Warm-up had not settled at its time limit: onnxruntime-cpu at batch 1 (1 of 2 replicates). "
+        "These latencies may include warm-up.",
+    )
+    torn = replace(steady[1], latencies_ns=(100,) * 11 + (200,) * 11)
+    summary = summarise(whole(measurement=[steady[0], torn, steady[2]]))
+    assert summary.rows[0].delta > 0.1
+    (warning,) = summary.warnings
+    assert warning.startswith("The machine was not steady: δ is ")
+    assert " % at batch 1, and" in warning
 
 
 def test_a_row_without_a_figure_says_why():
@@ -106,7 +155,7 @@ def test_boundaries_and_devices_are_never_mixed():
 def test_what_is_absent_has_its_reason():
     found = summarise(whole()).absent
     assert [(a.label, a.kind, a.reason) for a in found] == [
-        ("torchscript", "missing", "torch is not installed"),
+        ("torchscript", "not run", "torch is not installed"),
         ("tensorrt sm80", "not built", "no builder"),
     ]
 
@@ -121,6 +170,15 @@ def test_the_facts_name_the_data_that_were_really_used():
     assert measuring["Inputs"] == "1,024 real test samples"
     assert measuring["Warm-up"].endswith("3 of 6 ended at their time limit")
     assert summary.environment is not None
+
+
+def test_inputs_that_a_user_gave_are_no_data_set():
+    bundle = whole()
+    data = replace(bundle.manifest.dataset, name="user", train=0, validation=0, test=16, note="inputs without labels")
+    bundle.manifest = manifest(dataset=data, training=replace(bundle.manifest.training, metrics={}))
+    summary = summarise(bundle)
+    assert dict(summary.facts)["Data"] == "16 samples given by the user — inputs without labels"
+    assert dict(summary.measuring)["Inputs"] == "1,024 given samples"
 
 
 def test_the_command_repeats_the_run():

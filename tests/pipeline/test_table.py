@@ -1,0 +1,62 @@
+"""The tables on stdout, from records made by hand."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+from pipeline.table import print_outcome, print_verifications
+from tests.serve_bench.reports.report_records import HALF, ONNX, PROGRAM, measurement, verification, whole
+
+
+def outcome(capsys, bundle) -> list[str]:
+    print_outcome(SimpleNamespace(bundle=bundle, reports={"html": "report.html"}), as_json=False)
+    return [line.strip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_batches_stand_apart_each_under_its_heading(capsys):
+    run = [
+        measurement(of, backend, batch, [[200] * 11] * 2, facts=whole().records["measurement"][0].facts | {"cells": 4})
+        for batch in (1, 8)
+        for of, backend in ((PROGRAM, "eager"), (ONNX, "onnxruntime-cpu"))
+    ]
+    lines = outcome(capsys, whole(measurement=run))
+    first, second = lines.index("Batch 1 · δ 1.0 %"), lines.index("Batch 8 · δ 1.0 %")
+    assert [line.split(" ")[0] for line in lines[first + 1 : second]] == ["eager", "onnxruntime-cpu", ""]
+    assert lines[lines.index("Not measured") + 1].startswith("onnxruntime-cpu float16")
+
+
+def test_one_wording_and_one_error_in_both_tables(capsys):
+    verdicts = [
+        verification(PROGRAM, "eager", 1e-7, 8e-7),
+        verification(ONNX, "onnxruntime-cpu", 1e-3, 8e-7),
+        verification(
+            HALF, "onnxruntime-cpu", 0, 2e-3, probes=(), reason="it died", passed=False, settings={"broke": 1}
+        ),
+    ]
+    shown = "\n".join(outcome(capsys, whole(verification=verdicts)))
+    print_verifications(SimpleNamespace(verifications=verdicts, missing=[]), as_json=False)
+    verified = capsys.readouterr().out
+    for text in (shown, verified):
+        assert "error against float64 (band)" in text
+        assert "1.0e-07 (2.0e-07)" in text
+        assert "1.0e-03 (8.0e-07)" in text
+        assert "not the same: probe" in text
+        assert "not checked: it died" in text
+
+
+def test_a_ratio_that_is_no_quotient_of_what_is_shown_says_so(capsys):
+    lines = outcome(capsys, whole())
+    assert any("not the quotient of the p50s shown" in line for line in lines)
+    assert not any("quotient" in line for line in outcome(capsys, whole(measurement=[])))
+
+
+def test_a_row_without_a_figure_gives_its_reason_below(capsys):
+    run = [replace(r, facts=r.facts | {"cells": 2}) for r in whole().records["measurement"][:2]]
+    broken = replace(run[1], latencies_ns=(), replicates=(), rounds=(), error="out of memory")
+    lines = outcome(capsys, whole(measurement=[run[0], broken]))
+    assert "onnxruntime-cpu at batch 1: not measured: out of memory" in lines
+
+
+def test_absences_of_one_reason_are_one_line(capsys):
+    missing = [SimpleNamespace(label=label, reason="no GPU [here]") for label in ("a cuda", "b cuda")]
+    print_verifications(SimpleNamespace(verifications=[], missing=missing), as_json=False)
+    assert capsys.readouterr().out.endswith("not run: a cuda, b cuda\n         no GPU [here]\n")
