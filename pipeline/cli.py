@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, OUT, TARGET, TRAINING, stack
+from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, OUT, TARGET, TRAINING, stack, words_of
 
 # What torch leaves behind is given back with the process: collecting it first takes 1.4 s.
 atexit.register(gc.freeze)
@@ -80,6 +80,10 @@ def _options(**given: Any) -> Any:
 
     for ours in ("debug", "quiet", "as_json"):
         given.pop(ours, None)
+    if "settings" in given:
+        from pipeline.variants import set_from_words
+
+        given["params"] = set_from_words(given.pop("settings"))
     return Options(**given)
 
 
@@ -97,23 +101,47 @@ def _finish(outcome: Any, as_json: bool) -> None:
 
 
 @main.command("train-export")
-@click.argument("model")
+@click.argument("models", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every model of the zoo, at its defaults.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Of several models, so many at once."
+)
 @stack(OUT, DEVICE, DATA, TRAINING, TARGET, JUDGING, MEASURING, COMMON)
-def train_export(model: str, quiet: bool, as_json: bool, **given: Any) -> None:
-    """Train MODEL, export it, build its engines, verify every form and measure it.
+@click.pass_context
+def train_export(
+    context: click.Context,
+    models: tuple[str, ...],
+    everything: bool,
+    jobs: int,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Train MODELS, export them, build their engines, verify every form and measure it.
 
-    What is up to date is not done again; an interrupted run continues where it stopped.
+    What is up to date is not done again; an interrupted run continues where it stopped. Several models run in a
+    process each, one that fails does not stop the others, and a table of published figures and ours is written.
 
     \b
     pipeline train-export cnn
     pipeline train-export cnn --recipe published --dataset mnist
     pipeline train-export cnn --budget 60 --batch 1 --batch 32
+    pipeline train-export mlp1 --set width=5000
+    pipeline train-export --all
     """
-    from pipeline.origins import ZooOrigin
-    from pipeline.run import run_all
-
     options, progress = _options(**given), _progress(quiet)
-    _finish(run_all(ZooOrigin(model, options, progress), options, progress), as_json)
+    if len(models) == 1 and not everything:
+        from pipeline.origins import ZooOrigin
+        from pipeline.run import run_all
+
+        return _finish(run_all(ZooOrigin(models[0], options, progress), options, progress), as_json)
+    from pipeline.many import train_export_many
+    from pipeline.table import print_reproduction
+
+    words = words_of(context, without=("everything", "jobs", "quiet", "as_json"))
+    outcome = train_export_many(models, everything, words, jobs, options, progress)
+    print_reproduction(outcome, as_json=as_json)
+    return outcome.raise_for_failures()
 
 
 @main.command()

@@ -29,6 +29,13 @@ DATA = stack(
 )
 TRAINING = stack(
     click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A parameter of the model: see `models`.",
+    ),
+    click.option(
         "--recipe",
         default="fast",
         show_default=True,
@@ -93,3 +100,19 @@ MEASURING = stack(
     ),
     click.option("--isolate", is_flag=True, help="A process of its own for each torch backend too, started anew."),
 )
+
+
+def words_of(context: click.Context, without: tuple[str, ...]) -> list[str]:
+    """What was given on the command line, as words again, for the same command in a process of its own."""
+    words: list[str] = []
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is click.core.ParameterSource.COMMANDLINE
+        if not given or parameter.name in without or not isinstance(parameter, click.Option):
+            continue
+        value, name = context.params[parameter.name or ""], parameter.opts[0]
+        if parameter.is_flag:
+            words.append(name)
+        else:
+            for one in value if parameter.multiple else [value]:
+                words += [name, str(one)]
+    return words

@@ -12,8 +12,13 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.bundle.errors import ExportError
+from export.bundle.errors import ExportError, UsageError
 from export.progress import Progress
+from export.registry import entries, entry
+from pipeline import results
+from pipeline.options import Options
+from pipeline.reproduction import Row, deployed_from_bundle, rows
+from pipeline.reproduction_page import write
 
 COMMAND = (sys.executable, "-P", "-m", "pipeline.cli", "train-export")
 
@@ -68,6 +73,39 @@ def run_many(ids: Sequence[str], words: Sequence[str], jobs: int, out: Path, pro
                     process.terminate()
             raise
     return sorted(finished, key=lambda one: ids.index(one.id))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of several models."""
+
+    finished: tuple[Finished, ...]
+    rows: tuple[Row, ...]
+    reports: Mapping[str, Path]
+
+    def raise_for_failures(self) -> None:
+        raise_for(self.finished)
+
+
+def train_export_many(
+    ids: Sequence[str], everything: bool, words: Sequence[str], jobs: int, options: Options, progress: Progress
+) -> Outcome:
+    """Every model of `ids`, or of the zoo, brought to a measured bundle; then the reproduction table over them.
+
+    Raises UnknownName or UsageError before anything is started.
+    """
+    known = entries("pipeline.models")
+    if everything == bool(ids):
+        raise UsageError("name the models, or say --all; `pipeline models` lists them")
+    if options.params:
+        raise UsageError("--set: is for one model at a time; name that model alone")
+    chosen = list(known) if everything else list(dict.fromkeys(ids))
+    for name in chosen:
+        entry("pipeline.models", "model", name)
+    finished = run_many(chosen, words, jobs, options.out, progress)
+    deployed = {(name, ""): deployed_from_bundle(options.out / name) for name in chosen}
+    found = rows(results.read(), deployed, chosen)
+    return Outcome(finished=tuple(finished), rows=tuple(found), reports=write(found, options.out))
 
 
 def raise_for(finished: Sequence[Finished]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from export.bundle.errors import UnknownName
-from export.bundle.types import Precision
+from export.bundle.types import Precision, Value
 from export.formats._engine_facts import canonical_target
 
 BATCHES = (1, 8, 64, 512)
@@ -43,7 +43,8 @@ class Options:
     fresh: bool = False
     """Verify and measure again even where records of this environment exist."""
     trust: bool = False
-    params: Mapping[str, float | int | str | bool] = field(default_factory=dict)
+    params: Mapping[str, Value] = field(default_factory=dict)
+    """Of the model; text is read as the parameter's own type."""
 
     def __post_init__(self) -> None:
         """Raises UnknownName before any work is done."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import Verification, to_json
 
 if TYPE_CHECKING:
+    from export.bundle.types import ModelSpec, Published
     from serve_bench.reports.summary import Row, Subject, Summary
 
 
@@ -136,24 +138,55 @@ def _judged(subject: Subject) -> tuple[str, str]:
 
 
 def print_models(*, as_json: bool) -> None:
+    """Every model and variant: its data set, parameters, published figure and source."""
     from export.registry import entries
+    from pipeline.variants import variants
 
-    specs = list(entries("pipeline.models").values())
+    specs = [variant for model in entries("pipeline.models").values() for variant in variants(model)]
     if as_json:
-        _print_json(specs)
+        _print_json([_described(spec) for spec in specs])
         return
     rows = [
         (
             spec.id,
+            spec.variant,
             spec.dataset,
-            ", ".join(recipe.name for recipe in spec.recipes),
-            f"{spec.published.figure:.2%} ({spec.published.source})" if spec.published else "",
-            spec.description,
+            ", ".join(parameter.name for parameter in spec.parameters),
+            _published(spec.published),
+            spec.published.source if spec.published else "",
         )
         for spec in specs
     ]
-    columns = [("model", "left"), ("data", "left"), ("recipes", "left"), ("published", "left"), ("what it is", "left")]
+    columns = [(name, "left") for name in ("model", "variant", "data", "parameters", "published", "source")]
     _table("", columns, rows)
+
+
+def _published(published: Published | None) -> str:
+    if published is None:
+        return ""
+    figure = f"{published.figure:.2%}" if "accuracy" in published.metric else f"{published.figure:.4g}"
+    return f"{figure}; {published.note}" if published.note else figure
+
+
+def _described(spec: ModelSpec) -> dict[str, Any]:
+    """A model for machines: everything but its functions."""
+    functions = ("build", "graph", "step", "variants")
+    plain = {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in functions}
+    return {"variant": spec.variant} | plain
+
+
+def print_reproduction(outcome: Any, *, as_json: bool) -> None:
+    """Published figures beside ours, and where the reports lie."""
+    from pipeline.reproduction_page import HEADINGS, LEGEND, cells
+
+    if as_json:
+        _print_json({"models": outcome.finished, "rows": outcome.rows})
+        return
+    _table(
+        "", [(heading, "left" if i < 2 else "right") for i, heading in enumerate(HEADINGS)], map(cells, outcome.rows)
+    )
+    print(LEGEND)
+    print(f"\nreport   {outcome.reports['html']}")
 
 
 def print_training(training: Any, *, as_json: bool) -> None:

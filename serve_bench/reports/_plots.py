@@ -76,7 +76,8 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _draw(size: tuple[float, float], title: str, draw: Callable[[Any], None]) -> str:
+def drawn(size: tuple[float, float], title: str, draw: Callable[[Any], None]) -> str:
+    """One plot of `size` inches as an `<svg>`."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -123,7 +124,7 @@ def _ecdf_of(batch: int, rows: Sequence[Row], look: Mapping[str, tuple[str, str]
         axis.set_title(f"batch {batch}")
         _log_time_axis(axis)
 
-    return _draw(size, f"Distribution of latency at batch {batch}: share of runs at most as slow as x", draw)
+    return drawn(size, f"Distribution of latency at batch {batch}: share of runs at most as slow as x", draw)
 
 
 def _ecdf_points(row: Row) -> tuple[list[float], list[float]]:
@@ -161,7 +162,7 @@ def throughput(summary: Summary) -> str:
         axis.set_xlabel("batch size")
         axis.set_ylabel("samples a second")
 
-    return _draw((WIDE, 2.8), "Throughput against batch size, in samples a second", draw)
+    return drawn((WIDE, 2.8), "Throughput against batch size, in samples a second", draw)
 
 
 def error(summary: Summary) -> str:
@@ -191,4 +192,4 @@ def error(summary: Summary) -> str:
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlabel("error (mark) and band (tick)")
 
-    return _draw((WIDE, 0.8 + 0.3 * len(subjects)), "Error against float64 of each form, with its band", draw)
+    return drawn((WIDE, 0.8 + 0.3 * len(subjects)), "Error against float64 of each form, with its band", draw)
