@@ -110,6 +110,7 @@ def _finish(outcome: Any, as_json: bool) -> None:
 @click.pass_context
 def train_export(
     context: click.Context,
+    /,
     models: tuple[str, ...],
     everything: bool,
     jobs: int,
