@@ -50,6 +50,7 @@ def train(
         module = loop.finished()
     splits = {"test": data.test} | ({"validation": data.validation} if recipe.held_out else {})
     metrics = {f"{n}_{k}": v for n, split in splits.items() for k, v in evaluate(module, split, spec).items()}
+    metrics["train_loss"] = loop.state.history[-1].loss
     return TrainedModel(
         spec=spec,
         module=module,

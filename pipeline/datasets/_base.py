@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from export.progress import Progress
 from export.registry import entry
 
 _PACKAGE = "pipeline.datasets"
-_STAND_IN = {"mnist": "digits"}
+_STAND_IN = {"mnist": "digits", "gp": "gp-draws"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,13 @@ class Dataset(Protocol):
     def load(self, root: Path, progress: Progress) -> Data:
         """Raises DataError where the data cannot be had whole."""
         ...
+
+
+@runtime_checkable
+class Redrawn(Protocol):
+    """A data set whose held-out samples are drawn anew for each seed; others always hold out the same."""
+
+    def drawn(self, seed: int) -> Dataset: ...
 
 
 def data_root(option: Path | None) -> Path:

@@ -19,8 +19,8 @@ from export.progress import Progress
 from pipeline.datasets._base import Data, Split, digest_of_splits
 
 _SPLIT_SEED = 1234
-_TEST = 360
-_HELD_OUT = 137
+TEST = 360
+HELD_OUT = 137
 _FRAME, _BOX = 28, 20
 _LARGEST_VALUE = 16
 
@@ -52,17 +52,22 @@ class Digits:
     @staticmethod
     def _splits() -> tuple[Split, Split, Split, str]:
         """Train, validation and test as the document splits them: scikit-learn's shuffled 80/20, random_state 1234."""
-        table = _table()
-        frames = np.stack([in_frame(row.reshape(8, 8)) for row in table[:, :-1]])[:, None]  # (1797, 1, 28, 28)
-        labels = table[:, -1].astype(np.int64)
-        order = np.random.RandomState(_SPLIT_SEED).permutation(len(table))
-        test, rest = order[:_TEST], order[_TEST:]
+        values = table()
+        frames = np.stack([in_frame(row.reshape(8, 8)) for row in values[:, :-1]])[:, None]  # (1797, 1, 28, 28)
+        labels = values[:, -1].astype(np.int64)
+        order = shuffled_order(len(values))
+        test, rest = order[:TEST], order[TEST:]
         whole = Split(stored={"image": frames}, targets=labels)
-        parts = [whole.rows(part) for part in (rest[_HELD_OUT:], rest[:_HELD_OUT], test)]
+        parts = [whole.rows(part) for part in (rest[HELD_OUT:], rest[:HELD_OUT], test)]
         return parts[0], parts[1], parts[2], digest_of_splits(*parts)
 
 
-def _table() -> npt.NDArray[np.float32]:
+def shuffled_order(size: int) -> npt.NDArray[np.int64]:
+    """The order of scikit-learn's train_test_split(shuffle=True, random_state=1234): the test samples first."""
+    return np.random.RandomState(_SPLIT_SEED).permutation(size)
+
+
+def table() -> npt.NDArray[np.float32]:
     """(1797, 65): 64 values 0–16 row by row, then the class."""
     found = importlib.util.find_spec("sklearn")
     if found is None or not found.submodule_search_locations:
