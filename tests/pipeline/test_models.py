@@ -48,7 +48,7 @@ def test_every_model_can_be_trained_by_the_recipes_it_names(spec):
     assert spec.dataset in entries("pipeline.datasets")
     for recipe in spec.recipes:
         assert recipe.augmentation in AUGMENTATIONS
-        assert recipe.optimizer in {"adamw", "sgd"}
+        assert recipe.optimizer in {"adam", "adamw", "sgd"}
         assert recipe.schedule in {"constant", "one-cycle"}
 
 

@@ -1,0 +1,152 @@
+"""Runs that are written down, the order in which they are made, and the table they are shown in."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from export.bundle.errors import DataError
+from export.bundle.types import Published
+from pipeline import bench_zoo, many, reproduction, results
+from pipeline.reproduction import Ours, interval, judged
+from pipeline.reproduction_page import cells, markdown, page, write
+from tests.conftest import ROOT
+
+RUN = results.Run(
+    id="mlp",
+    variant="",
+    recipe="fast",
+    seed=0,
+    metric="test_accuracy",
+    figure=0.98,
+    metrics={"test_accuracy": 0.98},
+    seconds=4.0,
+    epochs=4,
+    content="c",
+    commit="abc",
+    machine="m",
+    torch="2",
+    date="2026-01-01",
+)
+
+
+def run(**changes):
+    return dataclasses.replace(RUN, **changes)
+
+
+def test_runs_are_read_as_written_and_the_last_of_a_key_counts(tmp_path):
+    path = tmp_path / "results" / "zoo.jsonl"
+    for figure in (0.5, 0.75):
+        results.append(run(figure=figure), path)
+    results.append(run(seed=1), path)
+    found = results.read(path)
+    assert [r.figure for r in found] == [0.5, 0.75, 0.98]
+    assert {key[3]: r.figure for key, r in results.latest(found).items()} == {0: 0.75, 1: 0.98}
+    assert results.read(tmp_path / "none.jsonl") == []
+
+
+def test_a_line_that_is_no_run_is_named(tmp_path):
+    path = tmp_path / "zoo.jsonl"
+    results.append(RUN, path)
+    path.write_text(path.read_text() + '{"id": "ml')
+    with pytest.raises(DataError, match=r"zoo.jsonl, line 2: is no run .* delete the line"):
+        results.read(path)
+
+
+def test_the_interval_joins_test_set_and_seeds():
+    # 0.9 over 100 samples: 1.96 · sqrt(0.09 / 100); with a spread of 0.04 over 4 runs: + 0.0016 · 1.25
+    assert interval(0.9, 100, None, 1) == pytest.approx(1.96 * 0.03)
+    assert interval(0.9, 100, 0.04, 4) == pytest.approx(1.96 * math.sqrt(0.0009 + 0.0016 * 1.25))
+
+
+def test_reproduced_is_inside_the_interval_and_the_words_say_by_how_much():
+    published = Published(figure=0.9, metric="test_accuracy", source="")
+    assert judged(published, Ours(figures=(0.85,), seconds=1.0), 100) == (True, "-5.00 points, ±5.88 allowed")
+    assert judged(published, Ours(figures=(0.84,), seconds=1.0), 100) == (False, "-6.00 points, ±5.88 allowed")
+
+
+def test_the_table_leaves_blank_what_was_not_run():
+    runs = [run(figure=0.97 + 0.01 * seed, seed=seed, seconds=2.0) for seed in range(3)]
+    runs.append(run(recipe="published", figure=0.976, seconds=20.0))
+    every = reproduction.rows(runs, {}, ["mlp"])
+    first = dict(zip(["model", "variant", "published", "ours", "reproduced", "fast"], cells(every[0]), strict=False))
+    assert first == {
+        "model": "mlp",
+        "variant": "",
+        "published": "97.60 %",
+        "ours": "97.60 % (1)",
+        "reproduced": "yes",
+        "fast": "98.00 % ± 1.00 % (3)",
+    }
+    assert cells(every[0])[8] == "0.10"
+    assert cells(every[1])[3:] == [""] * 8
+    assert markdown(every).count("\n| mlp |") == len(every) == 4
+    assert page(every).count("<svg") == 1
+    assert page(reproduction.rows([], {}, ["mlp"])).count("<svg") == 0
+
+
+def test_the_reports_are_written_and_the_json_is_whole(tmp_path):
+    paths = write(reproduction.rows([RUN], {}, ["mlp"]), tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in paths.values())
+    assert json.loads(paths["json"].read_text())[0]["recipes"]["fast"]["figures"] == [0.98]
+
+
+def test_first_seeds_come_first_and_the_long_runs_last():
+    names = [job.name for job in bench_zoo.jobs([])]
+    assert names.index("mlp fast seed 0") < names.index("mlp published seed 0") < names.index("mlp fast seed 1")
+    assert names[-1].endswith("seed 4")
+    assert names.index("cnn published seed 0") > names.index("convnet fast seed 4")
+    assert names.index("mlp1 width=50000 fast seed 0") > names.index("mlp1 width=5000 fast seed 4")
+
+
+def test_slow_runs_have_fewer_seeds():
+    done = [run(recipe=recipe, seconds=61.0) for recipe in ("fast", "published")]
+    seeds = [(job.recipe.name, job.seed) for job in bench_zoo.jobs(done) if job.key[:2] == ("mlp", "")]
+    assert sorted(seeds) == [("fast", 0), ("fast", 1), ("fast", 2), ("published", 0)]
+
+
+def test_a_changed_recipe_is_another_run():
+    job = next(iter(bench_zoo.jobs([])))
+    other = dataclasses.replace(job, recipe=dataclasses.replace(job.recipe, learning_rate=0.123))
+    noted = dataclasses.replace(job, recipe=dataclasses.replace(job.recipe, notes="words"))
+    assert job.content("data") != other.content("data")
+    assert job.content("data") == noted.content("data")
+    assert job.content("data") != job.content("other data")
+
+
+def test_the_time_is_over():
+    with bench_zoo.Deadline(0.0).stage("train") as bar, pytest.raises(bench_zoo.OutOfTime):
+        bar.advance(0.1, 1.0)
+
+
+def test_the_committed_results_can_be_read():
+    results.read(ROOT / "results" / "zoo.jsonl")
+
+
+class Said:
+    def __init__(self):
+        self.lines = []
+
+    def finished(self, title, note, *, well=True):
+        self.lines.append((title, well, note))
+
+    def stage(self, title):
+        from export.progress import Silent
+
+        return Silent().stage(title)
+
+
+def test_a_failure_does_not_stop_the_rest(tmp_path, monkeypatch):
+    import sys
+
+    script = (
+        "import sys; n = sys.argv[1]; print('error: no data', file=sys.stderr) if n == 'b' else 0; sys.exit(n == 'b')"
+    )
+    monkeypatch.setattr(many, "COMMAND", (sys.executable, "-c", script))
+    said = Said()
+    finished = many.run_many(["a", "b", "c"], ["--quiet"], 1, tmp_path, said)
+    assert [(one.id, one.status) for one in finished] == [("a", 0), ("b", 1), ("c", 0)]
+    assert ("b", False, "error: no data") in said.lines
+    with pytest.raises(Exception, match="1 of 3 models failed: b"):
+        many.raise_for(finished)
