@@ -146,7 +146,7 @@ class ZooOrigin:
     program: Path | None = None
 
     def __init__(self, model: str, options: Options, progress: Progress, weights: Path | None = None) -> None:
-        from pipeline.datasets._base import data_root, resolve
+        from pipeline.datasets._base import Redrawn, data_root, resolve
 
         self.spec: ModelSpec = with_params(entry("pipeline.models", "model", model), options.params)
         self.recipe = recipe_of(self.spec, options)
@@ -154,6 +154,8 @@ class ZooOrigin:
         self._root = data_root(options.data_dir)
         self._device = training_device(options.device)
         self._dataset, self._note = resolve(options.dataset, self.spec.dataset, self._root, progress)
+        if isinstance(self._dataset, Redrawn):
+            self._dataset = self._dataset.drawn(self.recipe.seed)
 
     @property
     def id(self) -> str:
@@ -216,7 +218,7 @@ class ZooOrigin:
             checkpoints=checkpoints,
             progress=progress,
         )
-        return replace(trained, dataset=replace(trained.dataset, note=self._note or trained.dataset.note))
+        return replace(trained, dataset=replace(trained.dataset, note=_joined(self._note, trained.dataset.note)))
 
     def _given(self, weights: Path) -> TrainedModel:
         from pipeline import train
@@ -246,7 +248,10 @@ class ZooOrigin:
 
 
 def model_inputs(stored: Arrays, spec: ModelSpec, samples: int) -> Arrays:
-    """The first `samples` of each stored input as the model takes them; all of them where the batch is fixed."""
+    """The first `samples` of each stored input as the model takes them; all of them where the batch is fixed.
+
+    Never one alone where the batch is dynamic: torch.export takes an axis of length 1 for a constant.
+    """
     from serve_bench.equivalence.probes import model_ready
 
     given = {}
@@ -254,5 +259,13 @@ def model_inputs(stored: Arrays, spec: ModelSpec, samples: int) -> Arrays:
         values = np.asarray(stored[tensor.name])
         dynamic = tensor.shape and isinstance(tensor.shape[0], str)
         preprocess = spec.preprocess if i == 0 else Preprocess()
-        given[tensor.name] = model_ready(values[:samples] if dynamic else values, preprocess, tensor.dtype)
+        given[tensor.name] = model_ready(_several(values, samples) if dynamic else values, preprocess, tensor.dtype)
     return given
+
+
+def _several(values: npt.NDArray[Any], samples: int) -> npt.NDArray[Any]:
+    return values[:samples] if len(values) > 1 else np.repeat(values, 2, axis=0)
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)

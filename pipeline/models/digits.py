@@ -90,8 +90,9 @@ def _published(steps: int) -> Recipe:
     )
 
 
-def _fast(epochs: int, batch_size: int, rate: float, **more: Any) -> Recipe:
-    options = {"warm_up": 0.2, "last_rate": 0.01, "weight_decay": 0.01} | more.pop("options", {})
+def _fast(epochs: int, batch_size: int, rate: float, decay: float, moved: float = 0.0, notes: str = "") -> Recipe:
+    """AdamW under a one-cycle schedule; `moved` scales the affine augmentation."""
+    largest = {"rotation_degrees": 20 * moved, "scale": 0.2 * moved, "shear": 0.2 * moved, "shift_pixels": moved}
     return Recipe(
         name="fast",
         epochs=epochs,
@@ -101,8 +102,9 @@ def _fast(epochs: int, batch_size: int, rate: float, **more: Any) -> Recipe:
         schedule="one-cycle",
         sampling="all",
         held_out=False,
-        options=options,
-        **more,
+        augmentation="affine" if moved else "none",
+        options={"warm_up": 0.2, "last_rate": 0.01, "weight_decay": decay} | (largest if moved else {}),
+        notes=f"Chosen by five-fold cross-validation inside the 1,437 training images: {notes}.",
     )
 
 
@@ -131,7 +133,7 @@ _STEPS = Parameter(
 LOGISTIC = _classifier(
     "digits-logistic",
     build_logistic,
-    recipes=(_fast(10, 64, 1e-2), _published(1000)),
+    recipes=(_fast(10, 32, 0.1, 1.0, notes="96.03 %, with decay 0.01 93.74 %"), _published(1000)),
     description="64 → 10 from a standard normal start: logistic regression; digits of 8×8 pixels",
     parameters=(_STEPS,),
     variants=(Variant(published=_accuracy(0.8833)), Variant(params={"epochs": 30})),
@@ -139,25 +141,29 @@ LOGISTIC = _classifier(
 LINEAR = _classifier(
     "digits-linear",
     build_linear,
-    recipes=(_fast(10, 64, 1e-2), _published(1000)),
+    recipes=(_fast(10, 32, 0.1, 0.3, notes="96.69 %, at rate 0.03 96.35 %, at 0.2 95.65 %"), _published(1000)),
     published=_accuracy(0.9667),
     description="64 → 10; digits of 8×8 pixels",
 )
 FNN = _classifier(
     "digits-fnn",
     build_fnn,
-    recipes=(_fast(10, 64, 1e-2), _published(2000)),
+    recipes=(_fast(20, 64, 0.01, 0.01, 0.5, notes="98.02 %, without augmentation 97.77 %"), _published(2000)),
     description="64 → 64 → 10, ReLU or tanh; digits of 8×8 pixels",
     parameters=(_ACTIVATION,),
     variants=(
         Variant(published=_accuracy(0.9722)),
-        Variant(params={"activation": "tanh"}, published=_accuracy(0.9722)),
+        Variant(
+            params={"activation": "tanh"},
+            published=_accuracy(0.9722),
+            recipes=(_fast(20, 32, 0.003, 0.1, 0.25, notes="98.02 %, without augmentation at most 97.63 %"),),
+        ),
     ),
 )
 FNN2 = _classifier(
     "digits-fnn2",
     build_fnn2,
-    recipes=(_fast(10, 64, 1e-2), _published(1000)),
+    recipes=(_fast(10, 64, 0.01, 0.5, 0.25, notes="97.67 % with ReLU, 97.46 % with tanh"), _published(1000)),
     description="64 → 64 → 64 → 10, ReLU or tanh; digits of 8×8 pixels",
     parameters=(_ACTIVATION,),
     variants=(
@@ -168,7 +174,7 @@ FNN2 = _classifier(
 CNN = _classifier(
     "digits-cnn",
     build_cnn,
-    recipes=(_fast(10, 64, 1e-2), _published(1000)),
+    recipes=(_fast(20, 32, 0.03, 0.1, 0.25, notes="98.82 %, without augmentation 98.54 %"), _published(1000)),
     published=_accuracy(0.9833),
     description="conv 8 (3×3), max pooling, 128 → 10; digits of 8×8 pixels",
 )

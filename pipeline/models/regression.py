@@ -248,23 +248,23 @@ def _hidden(default: int) -> Parameter:
     return Parameter(name="hidden", default=default, low=1, high=100_000, help="hidden units")
 
 
-GP_LINEAR = _gp("gp-linear", build_gp_linear, _gp_fast(8, 0.1), "1 → 1")
-GP_LINEAR2 = _gp("gp-linear2", build_gp_linear2, _gp_fast(8, 0.1), "1 → 10 → 1 without activation")
+GP_LINEAR = _gp("gp-linear", build_gp_linear, _gp_fast(8, 0.3), "1 → 1")
+GP_LINEAR2 = _gp("gp-linear2", build_gp_linear2, _gp_fast(10, 0.05), "1 → 10 → 1 without activation")
 GP_RELU = _gp(
     "gp-relu",
     build_gp_relu,
-    _gp_fast(8, 0.02),
+    _gp_fast(8, 0.03),
     "1 → hidden → 1, ReLU",
     parameters=(_hidden(100),),
 )
 GP_TANH = _gp(
     "gp-tanh",
     build_gp_tanh,
-    _gp_fast(8, 0.05),
+    _gp_fast(8, 0.1),
     "1 → hidden → 1, tanh",
     parameters=(_hidden(10),),
 )
-GP_RELU3 = _gp("gp-relu3", build_gp_relu3, _gp_fast(8, 0.02), "1 → 100 → 100 → 1, ReLU")
+GP_RELU3 = _gp("gp-relu3", build_gp_relu3, _gp_fast(8, 0.01), "1 → 100 → 100 → 1, ReLU")
 GP_RELU5 = _gp("gp-relu5", build_gp_relu5, _gp_fast(8, 0.01), "1 → 100 → 100 → 100 → 100 → 1, ReLU")
 
 ENTRIES = (LINEAR_SYSTEM, UNIT_SUM, SINE, GP_LINEAR, GP_LINEAR2, GP_RELU, GP_TANH, GP_RELU3, GP_RELU5)
