@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+NETWORKS = {"pipeline/models/_rnn_cells.py"}
+"""Classes that TorchScript compiles stand in a module of their own, which is imported where one is built."""
 FLOORS = ("export", "serve_bench", "pipeline")
 HEAVY = {
     "torch",
@@ -74,7 +76,7 @@ def test_no_heavy_library_is_imported_at_the_top_of_a_module():
                 if isinstance(node, ast.Import | ast.ImportFrom)
                 for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""])
             }
-            if top & HEAVY:
+            if top & HEAVY and str(path.relative_to(ROOT)) not in NETWORKS:
                 wrong[str(path.relative_to(ROOT))] = top & HEAVY
     assert wrong == {}
 

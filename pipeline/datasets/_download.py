@@ -7,7 +7,8 @@ import http.client
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,23 +35,24 @@ def download(
     urls: Sequence[str],
     path: Path,
     *,
-    md5: str,
+    md5: str = "",
+    wrong: Callable[[bytes], str] | None = None,
     progress: Progress,
     silence_s: float = _SILENCE_S,
     limit_s: float = _LIMIT_S,
 ) -> None:
-    """Writes `path` from the first mirror that gives bytes with this md5 sum.
+    """Writes `path` from the first mirror that gives bytes with this md5 sum, or with which nothing is `wrong`.
 
     A mirror that answered wrongly is asked once more after the others; one that could not be reached is not.
     A mirror is given up after `silence_s` without a byte, or `limit_s` in all.
     Raises Unreachable where none gave it, DataError where it cannot be written.
     """
     reasons: dict[str, str] = {}
-    remaining = list(urls)
+    remaining, check = list(urls), wrong or partial(_other_sum, md5)
     for _ in range(_ROUNDS):
         for url in tuple(remaining):
             try:
-                _fetch(url, path, md5, progress, silence_s, limit_s)
+                _fetch(url, path, check, progress, silence_s, limit_s)
                 return
             except (_Broken, TimeoutError, http.client.HTTPException, ConnectionError) as error:
                 reasons[url] = str(error) or type(error).__name__
@@ -63,7 +65,19 @@ def download(
     raise Unreachable(f"{path.name} cannot be downloaded ({told})")
 
 
-def _fetch(url: str, path: Path, md5: str, progress: Progress, silence_s: float, limit_s: float) -> None:
+def _other_sum(md5: str, data: bytes) -> str:
+    own = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return "" if own == md5 else f"{len(data):,} bytes whose md5 sum is not {md5}"
+
+
+def _fetch(
+    url: str,
+    path: Path,
+    wrong: Callable[[bytes], str],
+    progress: Progress,
+    silence_s: float,
+    limit_s: float,
+) -> None:
     started, data = time.monotonic(), bytearray()
     with (
         urllib.request.urlopen(url, timeout=silence_s) as answer,
@@ -77,8 +91,8 @@ def _fetch(url: str, path: Path, md5: str, progress: Progress, silence_s: float,
                 raise TimeoutError(f"{len(data) / 1e6:.1f} MB in {limit_s:.0f} s, too slow")
             if len(data) > _LARGEST_BYTES:
                 raise _Broken("sends without end")
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() != md5:
-            raise _Broken(f"sent {len(data):,} bytes whose md5 sum is not {md5}")
+        if said := wrong(bytes(data)):
+            raise _Broken(f"sent {said}")
     try:
         write_atomic(path, bytes(data))
     except OSError as error:
