@@ -16,7 +16,7 @@ import numpy as np
 
 from export.bundle.errors import ExportError
 from export.bundle.files import canonical_json, digest_of
-from export.bundle.types import TensorSpec
+from export.bundle.types import LENGTH, LENGTHS, ModelSpec, TensorSpec
 
 SOURCE_METADATA = ("stack_trace", "source_fn_stack", "from_node", "original_aten")
 
@@ -164,14 +164,23 @@ def tensors(arrays: Mapping[str, Any], specs: Sequence[TensorSpec]) -> tuple[Any
 
 
 def resized(arrays: Mapping[str, Any], specs: Sequence[TensorSpec], axis: str, size: int) -> dict[str, Any]:
-    """The same arrays with every dynamic axis named `axis` repeated or cut to `size`."""
+    """The same arrays with every dynamic axis named `axis` repeated or cut to `size`; lengths follow."""
     sized = dict(arrays)
     for spec in specs:
         for position, name in enumerate(spec.shape):
             if name == axis:
                 index = np.arange(size) % sized[spec.name].shape[position]
                 sized[spec.name] = np.take(sized[spec.name], index, axis=position)
+                if axis == LENGTH and LENGTHS in sized:
+                    scaled = arrays[LENGTHS] * size // arrays[spec.name].shape[position]
+                    sized[LENGTHS] = scaled.clip(1, size).astype(arrays[LENGTHS].dtype)
     return sized
+
+
+def sizes_to_try(spec: ModelSpec, sizes: Sequence[int]) -> list[tuple[str, int]]:
+    """Each dynamic axis with each of `sizes`, and with the largest of its documented range."""
+    found = [(axis, size) for axis in dynamic_axes(spec.inputs) for size in sizes]
+    return found + [(axis, ends[1]) for axis, ends in spec.axes.items()]
 
 
 def dynamic_axes(specs: Sequence[TensorSpec]) -> tuple[str, ...]:

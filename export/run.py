@@ -11,7 +11,7 @@ from typing import Any
 from export.bundle.environment import gpus, versions
 from export.bundle.errors import ExportError
 from export.bundle.files import atomic
-from export.bundle.types import Artifact, Json
+from export.bundle.types import Artifact, Json, ModelSpec
 from export.formats._base import ExportOptions, Format, Source
 from export.formats._engine_facts import canonical_target
 from export.registry import entries, entry
@@ -50,6 +50,12 @@ def order(names: Sequence[str] | None = None) -> list[str]:
     for name in names if names is not None else entries(FORMATS):
         visit(name)
     return found
+
+
+def applies(name: str, spec: ModelSpec) -> bool:
+    """Whether such a model can have the format `name` at all; one that says nothing about it is for all."""
+    form: Any = entry(FORMATS, "format", name)
+    return not hasattr(form, "applies") or bool(form.applies(spec))
 
 
 def path_of(name: str, options: ExportOptions) -> str:

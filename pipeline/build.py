@@ -16,7 +16,7 @@ from export.bundle.workspace import Workspace
 from export.formats._base import ExportOptions, Format, Source
 from export.progress import Progress
 from export.registry import entries
-from export.run import NotBuilt, key_of, not_built, order, path_of, write_one
+from export.run import NotBuilt, applies, key_of, not_built, order, path_of, write_one
 from pipeline.options import Options
 from pipeline.origins import Origin, model_inputs, weights_facts
 
@@ -97,7 +97,7 @@ class _Build:
         asked = self.options.precisions
         chosen = ["exported_program", *(n for n, f in known.items() if not asked or f.precision in asked)]
         for name in order(chosen):
-            if name != "weights":
+            if name != "weights" and applies(name, self.trained.spec):
                 self._format(name, known[name])
 
     def _format(self, name: str, kind: Format) -> None:
@@ -168,6 +168,7 @@ class _Build:
                     spec.outputs,
                     destination,
                     bar,
+                    axes=spec.axes,
                 )
             with self.place.writing("golden.npz") as destination:
                 truth.golden_from_truth(self.place.payload / "truth.npz", destination)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Precision = Literal["float32", "float16", "bfloat16", "tf32", "int8"]
+LENGTH, LENGTHS = "length", "lengths"
+"""The axis of a sequence's elements, and the input that says how many of them each sample has; the rest is padding."""
 Task = Literal["classification", "regression", "unlabelled"]
 Value = float | int | str | bool
 """Of a parameter or an option."""
@@ -26,6 +28,8 @@ class TensorSpec:
     """Smallest value of the documented range; None where no range is documented."""
     high: float | None = None
     """Largest value of the documented range."""
+    symbols: str = ""
+    """The character that each value stands for, by index; empty where values are no characters."""
 
 
 @dataclass(frozen=True, kw_only=True)

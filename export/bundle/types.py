@@ -11,12 +11,15 @@ from typing import Any, Literal
 
 from export.bundle.encoding import Json, from_json, to_json
 from export.bundle.spec import (
+    LENGTH,
+    LENGTHS,
     ModelSpec,
     Parameter,
     Precision,
     Preprocess,
     Published,
     Recipe,
+    Step,
     Task,
     TensorSpec,
     Value,
@@ -24,6 +27,8 @@ from export.bundle.spec import (
 )
 
 __all__ = [
+    "LENGTH",
+    "LENGTHS",
     "Artifact",
     "Boundary",
     "DatasetFacts",
@@ -39,6 +44,7 @@ __all__ = [
     "ProbeResult",
     "Published",
     "Recipe",
+    "Step",
     "Task",
     "TensorSpec",
     "TrainedModel",
@@ -94,7 +100,7 @@ class TrainedModel:
     """torch.nn.Module: eval mode, CPU, float32."""
     recipe: Recipe | None
     metrics: Mapping[str, float]
-    """Fractions: "test_accuracy", "validation_accuracy"; losses: "test_loss"."""
+    """Fractions: "test_accuracy", "validation_accuracy"; losses: "test_loss", "train_loss" (of the last epoch); "test_mse"."""
     seconds: float
     """Wall time of training, data loading and final evaluation excluded."""
     seed: int

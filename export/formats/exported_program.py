@@ -15,13 +15,13 @@ from export.formats._base import Source
 from export.formats._write import exporting, needs_torch, parent_content, record
 from export.program import (
     content_of_program,
-    dynamic_axes,
     dynamic_shapes,
     flatten_signature,
     leaves,
     load_program,
     module_in,
     resized,
+    sizes_to_try,
     strip_sources,
     tensors,
 )
@@ -72,9 +72,12 @@ class ExportedProgram:
 def _exported(source: Source) -> Any:
     import torch
 
-    specs = source.trained.spec.inputs
+    spec, module = source.trained.spec, source.trained.module
     return torch.export.export(
-        source.trained.module, tensors(source.example, specs), dynamic_shapes=dynamic_shapes(specs), strict=False
+        spec.graph(module) if spec.graph else module,
+        tensors(source.example, spec.inputs),
+        dynamic_shapes=dynamic_shapes(spec.inputs),
+        strict=False,
     )
 
 
@@ -102,7 +105,7 @@ def check(source: Source, path: Path) -> dict[str, Json]:
     graph = module_in(path, "float64")
     module = module_in(source.program, "float64") if source.program else copy.deepcopy(source.trained.module).double()
     tries = [dict(source.example)]
-    tries += [resized(source.example, specs, axis, size) for axis in dynamic_axes(specs) for size in (1, 7)]
+    tries += [resized(source.example, specs, *tried) for tried in sizes_to_try(source.trained.spec, (1, 7))]
     worst, equal = 0.0, True
     for arrays in tries:
         values = [t.double() if t.is_floating_point() else t for t in tensors(arrays, specs)]

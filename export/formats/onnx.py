@@ -27,11 +27,7 @@ class Onnx:
         self.name, self.precision, self.filename = name, precision, filename
 
     def missing(self) -> str | None:
-        import importlib.util
-
-        if importlib.util.find_spec("onnxscript") is None:
-            return "onnxscript is not installed: pip install 'pipeline[train]'"
-        return None
+        return missing_exporter()
 
     def write(self, source: Source, destination: Path) -> Artifact:
         started = time.perf_counter()
@@ -60,6 +56,15 @@ class Onnx:
                 "typed": "float16 inside, float32 at inputs and outputs" if half else "float32",
             },
         )
+
+
+def missing_exporter() -> str | None:
+    """Why no ONNX can be written here."""
+    import importlib.util
+
+    if importlib.util.find_spec("onnxscript") is None:
+        return "onnxscript is not installed: pip install 'pipeline[train]'"
+    return None
 
 
 def half_program(path: Path, source: Source) -> Any:
@@ -167,7 +172,7 @@ def _describe(model: Any, source: Source, parent: str) -> None:
         "version": "1",
         "opset": str(opset_of(model)),
         "parent": parent,
-    }
+    } | {f"symbols of {s.name}": s.symbols for s in spec.inputs if s.symbols}
     for key, value in facts.items():
         model.metadata_props.add(key=key, value=value)
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,7 @@ import export
 from export.bundle.environment import gpus
 from export.bundle.errors import ExportError
 from export.bundle.types import Artifact, Json, Precision, to_json
-from export.formats._base import Source
+from export.formats._base import ExportOptions, Source
 from export.formats._engine_facts import AMPERE, CAPABILITIES, canonical_target, capability
 from export.formats._write import parent_content, record
 
@@ -157,18 +158,22 @@ def profile_of(source: Source) -> Profile:
             continue
         sizes = source.example[spec.name].shape
         rows = [
-            _range(axis, size, options.opt_batch, options.max_batch)
-            for axis, size in zip(spec.shape, sizes, strict=True)
+            _range(axis, size, options, source.trained.spec.axes) for axis, size in zip(spec.shape, sizes, strict=True)
         ]
         profile[spec.name] = {key: [row[i] for row in rows] for i, key in enumerate(("min", "opt", "max"))}
     return profile
 
 
-def _range(axis: int | str, size: int, opt_batch: int, max_batch: int) -> tuple[int, int, int]:
+def _range(
+    axis: int | str, size: int, options: ExportOptions, documented: Mapping[str, tuple[int, int]]
+) -> tuple[int, int, int]:
     if isinstance(axis, int):
         return axis, axis, axis
     if axis == "batch":
-        return 1, min(opt_batch, max_batch), max_batch
+        return 1, min(options.opt_batch, options.max_batch), options.max_batch
+    if axis in documented:
+        low, high = documented[axis]
+        return low, min(max(size, low), high), high
     return 1, size, max(LARGEST_OTHER_AXIS, 4 * size)
 
 

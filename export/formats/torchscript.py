@@ -1,4 +1,4 @@
-"""Frozen TorchScript, traced from the module and run at other sizes than the example's before it is kept."""
+"""Frozen TorchScript: traced, or compiled where the module loops, and run at other sizes before it is kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from export.bundle.errors import ExportError
 from export.bundle.types import Artifact, Json, Precision
 from export.formats._base import Source
 from export.formats._write import exporting, needs_torch, parent_content, record
-from export.program import dynamic_axes, leaves, resized, tensors, traceable_module
+from export.program import leaves, resized, sizes_to_try, tensors, traceable_module
 
 LARGEST_DIFFERENCE = 1e-3
 """A trace that misses a dynamic size is wrong by far more; the verdict on float32 is given later, from float64."""
@@ -42,9 +42,10 @@ class TorchScript:
 
             example = tensors(source.example, source.trained.spec.inputs)
             module = traceable_module(source.program) if source.program else source.trained.module
+            looping = source.trained.spec.graph is not None and source.program is None
             with torch.no_grad():
-                traced = torch.jit.trace(module, example, check_trace=False)
-                frozen = torch.jit.freeze(traced.eval())
+                made = torch.jit.script(module) if looping else torch.jit.trace(module, example, check_trace=False)
+                frozen = torch.jit.freeze(made.eval())
             stream = io.BytesIO()
             torch.jit.save(frozen, stream)
             data = without_sources(stream.getvalue())
@@ -58,7 +59,7 @@ class TorchScript:
                 parent=parent,
                 libraries=self.libraries,
                 content=content_of_archive(data),
-                facts={"frozen": True, "made_by": "trace", "check": check(source, data)},
+                facts={"frozen": True, "made_by": "script" if looping else "trace", "check": check(source, data)},
             )
 
 
@@ -95,7 +96,7 @@ def check(source: Source, data: bytes) -> dict[str, Json]:
 
     specs, module = source.trained.spec.inputs, source.trained.module
     script: Any = torch.jit.load(io.BytesIO(data), map_location="cpu")
-    sizes = [(axis, size) for axis in dynamic_axes(specs) for size in (1, 2, 7)]
+    sizes = sizes_to_try(source.trained.spec, (1, 2, 7))
     worst = 0.0
     for axis, size in sizes or [("", 0)]:
         values = tensors(resized(source.example, specs, axis, size), specs)

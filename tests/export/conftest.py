@@ -10,7 +10,7 @@ from export.bundle.errors import ExportError
 from export.bundle.types import DatasetFacts, ModelSpec, TensorSpec, TrainedModel
 from export.formats._base import ExportOptions, Source
 from export.registry import entry
-from export.run import not_built, order, path_of, write_one
+from export.run import applies, not_built, order, path_of, write_one
 
 SAMPLES = 9
 
@@ -69,7 +69,7 @@ def example():
 def write_formats(source, names, place):
     """Writes the formats in order, as `pipeline.build` does: those that cannot be written are given as rows."""
     artifacts, missing = [], {}
-    for name in order(names):
+    for name in [n for n in order(names) if applies(n, source.trained.spec)]:
         destination = place(path_of(name, source.options))
         needed = entry("export.formats", "format", name).needs
         try:

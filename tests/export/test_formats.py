@@ -172,6 +172,7 @@ def test_order_puts_needs_first_and_knows_its_names():
         "torchscript",
         "onnx",
         "onnx-fp16",
+        "onnx-step",
         "tensorrt",
         "tensorrt-fp16",
     }
