@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from export.bundle.errors import ExportError
 from export.bundle.files import atomic
-from export.bundle.types import Preprocess, TensorSpec
+from export.bundle.types import LENGTH, Preprocess, TensorSpec
 from export.progress import Bar
 from serve_bench._child import sample_count, slices
 from serve_bench.backends._helpers import batch_axis, first_line
@@ -24,7 +24,7 @@ from serve_bench.equivalence.probes import SAMPLES, model_ready, synthetic
 
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
-VERSION = 1
+VERSION = 2
 SUBSAMPLE_BATCHES = 16
 """Batches of each probe, its samples evenly spread, on which eager's error in reduced precision is taken: 1024 samples
 of a small network, fewer of a large one, since CPUs without such arithmetic need a hundred times float32's time."""
@@ -72,11 +72,13 @@ def make(
     destination: Path,
     bar: Bar,
     seed: int = 0,
+    axes: Mapping[str, tuple[int, int]] | None = None,
 ) -> dict[str, Any]:
     """Writes truth.npz at `destination` and returns its facts (samples, batch, seconds of each part, eager's errors).
 
     `stored` holds the test set by input name, (N, …), as it is stored. The program is loaded afresh for each
-    precision, so nothing of the caller's is changed; `bar` counts test samples. Intermediate tensors stay within a
+    precision, so nothing of the caller's is changed; `bar` counts test samples; `axes` gives the documented range of
+    dynamic axes other than the batch. Intermediate tensors stay within a
     fixed memory budget. Raises ExportError where the program itself gives NaN or Inf on the test set (nothing could be
     verified against it) or does not fit its inputs and outputs, BackendUnavailable without torch.
     """
@@ -91,7 +93,7 @@ def make(
         batch = _batch(reference, wide, stored)
         calls = (program.caller(wide, "float64"), program.caller(single, "float32"))
         test = _answers(reference, pool, calls, "test", stored, batch, bar)
-        probes, skipped = _synthetic(reference, stored, seed)
+        probes, skipped = _synthetic(reference, stored, seed, axes or {})
         pools = {"test": test}
         for name in list(probes):
             try:
@@ -120,6 +122,7 @@ def _meta(reference: _Reference, probes: list[str]) -> dict[str, Any]:
         "outputs": [s.name for s in reference.outputs],
         "input_axes": {s.name: batch_axis(s) or 0 for s in reference.inputs},
         "output_axes": {s.name: batch_axis(s) or 0 for s in reference.outputs},
+        "length_axes": {s.name: s.shape.index(LENGTH) for s in reference.inputs if LENGTH in s.shape},
     }
 
 
@@ -130,12 +133,14 @@ def write(destination: Path, arrays: Arrays, meta: Mapping[str, Any]) -> None:
         np.savez_compressed(stream, **arrays, meta=np.frombuffer(text, np.uint8))  # type: ignore[arg-type]
 
 
-def _synthetic(reference: _Reference, stored: Arrays, seed: int) -> tuple[dict[str, dict[str, Array]], dict[str, str]]:
+def _synthetic(
+    reference: _Reference, stored: Arrays, seed: int, ranges: Mapping[str, tuple[int, int]]
+) -> tuple[dict[str, dict[str, Array]], dict[str, str]]:
     few, _ = next(slices(reference.inputs, stored, 256))
     ready = {s.name: a for s, a in zip(reference.inputs, reference.ready(few, stored=True), strict=True)}
     axes = {s.name: batch_axis(s) or 0 for s in reference.inputs}
     count = int(np.clip(sample_count(reference.inputs, stored), FEWEST, SAMPLES))
-    return synthetic(reference.inputs, ready, axes, seed, count)
+    return synthetic(reference.inputs, ready, axes, seed, count, ranges)
 
 
 def _batch(reference: _Reference, wide: Any, stored: Arrays) -> int:

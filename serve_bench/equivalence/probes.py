@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from export.bundle.types import Preprocess, TensorSpec
+from export.bundle.types import LENGTH, LENGTHS, Preprocess, TensorSpec
 
 Array = npt.NDArray[np.generic]
 SAMPLES = 256
 """Most samples of a random probe."""
+OF_EACH_LENGTH = 4
 
 
 def model_ready(stored: Array, preprocess: Preprocess, dtype: str) -> npt.NDArray[np.generic]:
@@ -28,14 +30,21 @@ def model_ready(stored: Array, preprocess: Preprocess, dtype: str) -> npt.NDArra
 
 
 def synthetic(
-    specs: Sequence[TensorSpec], samples: Mapping[str, Array], axes: Mapping[str, int], seed: int, count: int = SAMPLES
+    specs: Sequence[TensorSpec],
+    samples: Mapping[str, Array],
+    axes: Mapping[str, int],
+    seed: int,
+    count: int = SAMPLES,
+    ranges: Mapping[str, tuple[int, int]] | None = None,
 ) -> tuple[dict[str, dict[str, Array]], dict[str, str]]:
     """Probes by name ("gaussian", "uniform", "constant"), each model-ready inputs by name; and why others are skipped.
 
     `samples` are model-ready real inputs, of which mean, spread and the length of free axes are taken; `axes` says
     along which axis each input counts samples; random probes have `count`. Integer inputs are only ever drawn inside a
-    documented range.
+    documented range. Where `ranges` gives one of the axis "length", the probe "lengths" has samples of every length in
+    it, padded to the largest.
     """
+    specs = [_within(spec, specs, samples) for spec in specs]
     found: dict[str, dict[str, Array]] = {}
     skipped: dict[str, str] = {}
     integers = [s.name for s in specs if not _floating(s)]
@@ -62,7 +71,48 @@ def synthetic(
         skipped["constant"] = skipped["gaussian"]
     else:
         found["constant"] = {s.name: _constant(s, samples[s.name], axes[s.name]) for s in specs}
+    lengths = (ranges or {}).get(LENGTH)
+    if lengths is not None and LENGTHS in samples and not unbounded_integers:
+        found[LENGTHS] = _every_length(specs, samples, axes, rng, *lengths)
     return found, skipped
+
+
+def _within(spec: TensorSpec, specs: Sequence[TensorSpec], samples: Mapping[str, Array]) -> TensorSpec:
+    """Lengths reach no further than the sequences do."""
+    ends = [samples[s.name].shape[s.shape.index(LENGTH)] for s in specs if LENGTH in s.shape]
+    if spec.name != LENGTHS or spec.high is None or not ends:
+        return spec
+    return replace(spec, high=min(spec.high, *ends))
+
+
+def _every_length(
+    specs: Sequence[TensorSpec],
+    samples: Mapping[str, Array],
+    axes: Mapping[str, int],
+    rng: np.random.Generator,
+    low: int,
+    high: int,
+) -> dict[str, Array]:
+    """Samples of each length from `low` to `high`, in order; what stands behind their ends is as random as the rest."""
+    lengths = np.repeat(np.arange(low, high + 1), OF_EACH_LENGTH)
+    found: dict[str, Array] = {}
+    for s in specs:
+        shape = list(_shape(samples[s.name], axes[s.name], len(lengths)))
+        if LENGTH in s.shape:
+            shape[s.shape.index(LENGTH)] = high
+        draw = _uniform(s, tuple(shape), rng) if not _floating(s) else _gaussian(s, samples[s.name], tuple(shape), rng)
+        found[s.name] = lengths.astype(s.dtype) if s.name == LENGTHS else draw
+    return found
+
+
+def cut_by_length(
+    arrays: Mapping[str, Array], batch_axes: Mapping[str, int], length_axes: Mapping[str, int]
+) -> Iterator[dict[str, Array]]:
+    """The same samples, those of one length at a time and without padding; `arrays` stand in order of their lengths."""
+    for length in np.unique(arrays[LENGTHS]):
+        rows = np.flatnonzero(arrays[LENGTHS] == length)
+        piece = {n: a.take(rows, axis=batch_axes[n]) for n, a in arrays.items()}
+        yield {n: a.take(range(length), axis=length_axes[n]) if n in length_axes else a for n, a in piece.items()}
 
 
 def _floating(spec: TensorSpec) -> bool:

@@ -95,6 +95,7 @@ def batch_for(module: Any, arrays: Sequence[Array], dtype: str) -> int:
 
     class Meter(TorchDispatchMode):
         largest = 1
+        supports_higher_order_operators = True
 
         def __torch_dispatch__(self, op: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
             result = op(*args, **(kwargs or {}))

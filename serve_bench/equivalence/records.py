@@ -8,7 +8,7 @@ from export.bundle.store import Bundle
 from export.bundle.types import Verification, from_json
 from serve_bench.cells import Cell
 
-RULES = 1
+RULES = 2
 """Raised when the same artifact may now get another verdict: what was judged by older rules is judged again."""
 
 

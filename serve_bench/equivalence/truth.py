@@ -135,6 +135,11 @@ class Truth:
         """The axis along which an output counts samples."""
         return int(self.meta["output_axes"][output])
 
+    @property
+    def length_axes(self) -> dict[str, int]:
+        """Input → its axis of a sequence's elements; empty where no input has one."""
+        return dict(self.meta.get("length_axes", {}))
+
     def scale(self, probe: str, output: str) -> float:
         """max|y64| over the probe's class."""
         return self._scalar(f"{probe}/scale/{output}")

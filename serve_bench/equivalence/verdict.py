@@ -17,11 +17,12 @@ import numpy.typing as npt
 from export.bundle.environment import available_cores
 from export.bundle.errors import PipelineError
 from export.bundle.store import Bundle
-from export.bundle.types import Artifact, Disagreement, Json, Precision, ProbeResult, Verification, to_json
+from export.bundle.types import LENGTHS, Artifact, Disagreement, Json, Precision, ProbeResult, Verification, to_json
 from export.progress import Progress
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
 from serve_bench.equivalence import bands, constants, judge
+from serve_bench.equivalence.probes import cut_by_length
 from serve_bench.equivalence.records import RULES
 from serve_bench.equivalence.truth import Truth
 
@@ -43,7 +44,8 @@ class Question:
     probe: str
     source: str
     """The class of inputs whose scale and reference judge it."""
-    inputs: Path
+    inputs: tuple[Path, ...]
+    """Files whose samples follow one another in the class."""
     batch: int
 
 
@@ -171,7 +173,9 @@ def _ask(
     precision = judged_in(asked_of(cell.artifact, findings.opened.settings), findings.opened.precision)
     most = largest_batch(cell.artifact)
     for question in questions:
-        answers = worker.answer(cell.key, question.inputs, min(question.batch, most))
+        parts = [worker.answer(cell.key, path, min(question.batch, most)) for path in question.inputs]
+        given = [name for name in truth.output_names if name in parts[0]]
+        answers = {n: np.concatenate([p[n] for p in parts], axis=truth.output_axis(n)) for n in given}
         findings.probes += judge.probe_results(truth, question.probe, question.source, answers, precision)
         if question.probe == "test":
             output = judge.decided(truth, task, answers)
@@ -271,13 +275,23 @@ def questions_of(truth: Truth, folder: Path) -> list[Question]:
         path = folder / f"{probe}.npz"
         inputs = truth.inputs(probe)
         np.savez(path, **cast(dict[str, Any], inputs))
-        found.append(Question(probe, probe, path, min(LARGEST_BATCH, max(truth.samples(probe), 1))))
+        found.append(Question(probe, probe, (path,), min(LARGEST_BATCH, max(truth.samples(probe), 1))))
         if probe == "test":
             few = folder / "few.npz"
             np.savez(few, **_first(truth, inputs, FEW))
             small = [b for b in SMALL_BATCHES if b <= truth.samples("test")]
-            found += [Question(f"batch {b}", "test", few, b) for b in small]
+            found += [Question(f"batch {b}", "test", (few,), b) for b in small]
+        if probe == LENGTHS:
+            found.append(Question("unpadded", probe, tuple(_unpadded(truth, inputs, folder)), LARGEST_BATCH))
     return found
+
+
+def _unpadded(truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], folder: Path) -> Iterator[Path]:
+    """A file for each length: its samples without padding, whose answers must be those of the padded ones."""
+    for number, piece in enumerate(cut_by_length(inputs, truth.meta["input_axes"], truth.length_axes)):
+        path = folder / f"unpadded-{number}.npz"
+        np.savez(path, **cast(dict[str, Any], piece))
+        yield path
 
 
 def _first(truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], count: int) -> dict[str, Any]:

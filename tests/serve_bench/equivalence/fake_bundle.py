@@ -11,7 +11,7 @@ import numpy as np
 from export.bundle.errors import BackendFailed
 from export.bundle.types import Artifact, Preprocess, TensorSpec
 from serve_bench.cells import Cell
-from serve_bench.equivalence.make_truth import write
+from serve_bench.equivalence.make_truth import VERSION, write
 
 INPUTS = (TensorSpec(name="x", dtype="float32", shape=("batch", 2)),)
 OUTPUTS = (TensorSpec(name="y", dtype="float32", shape=("batch", 3)),)
@@ -35,7 +35,7 @@ def write_truth(path, *, samples=80, error32=2.0**-24, probes=("test", "gaussian
         arrays[f"{probe}/error/float16/y"] = np.array(3e-4)
     if labels:
         arrays["test/label"] = model(x).argmax(1)
-    meta = {"version": 1, "probes": list(probes), "inputs": {"x": "float32"}, "outputs": ["y"]}
+    meta = {"version": VERSION, "probes": list(probes), "inputs": {"x": "float32"}, "outputs": ["y"]}
     meta |= {"input_axes": {"x": 0}, "output_axes": {"y": 0}}
     write(path, arrays | more.pop("arrays", {}), meta | more)
     return x
