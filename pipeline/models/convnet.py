@@ -93,12 +93,13 @@ _PUBLISHED = Recipe(
 _FAST = Recipe(
     name="fast",
     epochs=1,
-    batch_size=128,
+    batch_size=64,
     optimizer="adamw",
     learning_rate=4e-3,
     schedule="one-cycle",
     precision="bfloat16",
     options={"warm_up": 0.2, "last_rate": 0.01, "weight_decay": 0.01, "dropout": 0.0},
+    notes="Chosen on held-out images: batches of 64 instead of 128 bring convnet from 98.2 to 98.6 %, convnet3 to 98.9 %.",
 )
 
 CONVNET = classifier(

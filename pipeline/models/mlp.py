@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 from export.bundle.types import Parameter, Recipe, Variant
@@ -62,13 +63,20 @@ _DOCUMENT = Recipe(
 
 _FAST = Recipe(
     name="fast",
-    epochs=4,
+    epochs=3,
     batch_size=256,
     optimizer="adamw",
     learning_rate=4e-3,
     schedule="one-cycle",
+    precision="bfloat16",
     options={"warm_up": 0.2, "last_rate": 0.01, "weight_decay": 0.01},
+    notes="Chosen on held-out images: 3 epochs 98.24 %, 4 epochs 98.42 %.",
 )
+_FAST_1 = replace(_FAST, epochs=8, notes="Chosen on held-out images: 97.7 % with 100 units, 98.0 % with 200.")
+_FAST_WIDE = replace(
+    _FAST, epochs=4, learning_rate=2e-3, notes="Chosen on held-out images: 3 epochs 98.34 %, 5 epochs 98.62 %."
+)
+_FAST_WIDEST = replace(_FAST, epochs=5, batch_size=512, learning_rate=1e-3, notes="")
 
 LOGISTIC = classifier(
     "mnist-logistic",
@@ -128,7 +136,7 @@ MLP1 = classifier(
     build_mlp1,
     "probabilities",
     UNIT,
-    recipes=(_FAST, _DOCUMENT),
+    recipes=(_FAST_1, _DOCUMENT),
     description="784 → width → 10, ReLU, softmax; handwritten digits",
     parameters=(
         Parameter(name="width", default=512, low=1, high=100_000, help="hidden units"),
@@ -142,10 +150,16 @@ MLP1 = classifier(
         Variant(params={"width": 200}, published=accuracy(0.975, DAY_1)),
         Variant(published=accuracy(0.978, DAY_1)),
         Variant(params={"width": 1024}, published=accuracy(0.976, DAY_1)),
-        Variant(params={"width": 5000}, published=accuracy(0.980, DAY_1)),
-        Variant(params={"width": 5000, "batch": 256, "epochs": 20}, published=accuracy(0.976, DAY_1)),
-        Variant(params={"width": 50_000}, published=accuracy(0.981, DAY_1)),
-        Variant(params={"width": 50_000, "batch": 256, "epochs": 50}, published=accuracy(0.982, DAY_1)),
+        Variant(params={"width": 5000}, published=accuracy(0.980, DAY_1), recipes=(_FAST_WIDE,)),
+        Variant(
+            params={"width": 5000, "batch": 256, "epochs": 20}, published=accuracy(0.976, DAY_1), recipes=(_FAST_WIDE,)
+        ),
+        Variant(params={"width": 50_000}, published=accuracy(0.981, DAY_1), recipes=(_FAST_WIDEST,)),
+        Variant(
+            params={"width": 50_000, "batch": 256, "epochs": 50},
+            published=accuracy(0.982, DAY_1),
+            recipes=(_FAST_WIDEST,),
+        ),
     ),
 )
 
