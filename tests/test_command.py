@@ -202,6 +202,8 @@ def test_doctor_says_of_each_backend_whether_it_is_ready(run):
     for b in backends.values():
         assert b["ready"] == (b["reason"] is None)
     assert {"weights", "onnx", "tensorrt"} <= set(found["formats"])
+    assert backends["null", "cpu"]["note"].startswith("computes nothing")
+    assert "null: computes nothing" in run("doctor").stdout
 
 
 @pytest.mark.parametrize(
