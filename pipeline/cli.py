@@ -298,9 +298,12 @@ def doctor(device: str, as_json: bool, **_: Any) -> None:
     pipeline doctor --json
     """
     from pipeline.table import print_doctor
-    from serve_bench.doctor import examine
+    from serve_bench.doctor import examine, remarks
 
-    print_doctor(examine(device), as_json=as_json)
+    statuses = examine(device)
+    print_doctor(statuses, as_json=as_json)
+    if not as_json:
+        click.echo("\n".join(remarks(statuses)))
 
 
 if __name__ == "__main__":

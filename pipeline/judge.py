@@ -96,14 +96,19 @@ def measure(
 
 
 def write_reports(bundle: Bundle) -> dict[str, Path]:
-    """report.html, report.md, report.json and report.csv beside the payload, made from the records."""
+    """report.html, report.md, report.json and report.csv beside the payload, made from the records.
+
+    A file that says the same already is left alone, with its time: what watches or copies it has nothing to do.
+    """
     from serve_bench.reports.summary import summarise
 
     summary = summarise(bundle)
     written = {}
     for name, report in entries("serve_bench.reports").items():
         path = bundle.root / f"report.{report.extension}"
-        write_atomic(path, report.render([summary]).encode())
+        data = report.render([summary]).encode()
+        if not path.is_file() or path.read_bytes() != data:
+            write_atomic(path, data)
         written[name] = path
     return written
 

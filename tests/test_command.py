@@ -76,6 +76,7 @@ def test_nothing_of_this_machine_is_in_the_payload(made):
 def test_a_second_run_finds_everything_up_to_date(made, run):
     before = (made.root / "payload/manifest.json").read_bytes()
     records = {p.name: p.read_bytes() for p in (made.root / "records").iterdir()}
+    reports = {p: p.stat().st_ino for p in made.root.glob("report.*")}
     result = run("train-export", "cnn", "--out", made.root.parent, *QUICK)
     assert result.returncode == 0, result.stderr
     done = [line for line in result.stderr.splitlines() if line.startswith("✓")]
@@ -83,6 +84,21 @@ def test_a_second_run_finds_everything_up_to_date(made, run):
     assert (made.root / "payload/manifest.json").read_bytes() == before
     assert {p.name: p.read_bytes() for p in (made.root / "records").iterdir()} == records
     assert "report.html" in result.stdout
+    assert {p: p.stat().st_ino for p in made.root.glob("report.*")} == reports
+
+
+def test_a_small_run_neither_displaces_a_larger_one_nor_lets_it_be_measured_again(made, run, tmp_path):
+    root = shutil.copytree(made.root, tmp_path / "cnn")
+    first = Bundle.open(root).read("measurement")[0]["run"]
+    small = run("bench", root, "--batch", "1", "--budget", "0.1", "--replicates", "2", "--backend", "onnxruntime-cpu")
+    assert small.returncode == 0, small.stderr
+    assert f"the report now shows this run; also kept: run {first} of " in small.stderr
+    measured = len(Bundle.open(root).read("measurement"))
+    again = run("train-export", "cnn", "--out", tmp_path, *QUICK, "--json")
+    assert again.returncode == 0, again.stderr
+    assert f"run {first} is shown again" in again.stderr
+    assert len(Bundle.open(root).read("measurement")) == measured
+    assert first in again.stdout
 
 
 def test_verify_says_the_same_again(copy, run):
@@ -186,6 +202,8 @@ def test_doctor_says_of_each_backend_whether_it_is_ready(run):
     for b in backends.values():
         assert b["ready"] == (b["reason"] is None)
     assert {"weights", "onnx", "tensorrt"} <= set(found["formats"])
+    assert backends["null", "cpu"]["note"].startswith("computes nothing")
+    assert "null: computes nothing" in run("doctor").stdout
 
 
 @pytest.mark.parametrize(
