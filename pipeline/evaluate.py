@@ -12,6 +12,8 @@ from pipeline.datasets._base import Split
 from pipeline.objectives import score_sums
 
 _BATCH = 1000
+_DRAWN = 250
+"""Most points that are kept of a fit."""
 
 
 def evaluate(module: Any, split: Split, spec: ModelSpec) -> dict[str, float]:
@@ -31,6 +33,21 @@ def evaluate(module: Any, split: Split, spec: ModelSpec) -> dict[str, float]:
                 sums[name] = sums.get(name, 0.0) + value
     module.train(training)
     return {name: value / len(split) for name, value in sums.items()}
+
+
+def fit(module: Any, split: Split, spec: ModelSpec) -> dict[str, Any]:
+    """ "fit" of a regression from one number to one: [x, target, answer] of samples, by x; else nothing."""
+    import torch
+
+    stored = split.stored[spec.inputs[0].name]
+    if spec.task != "regression" or len(spec.inputs) > 1 or stored.shape[1:] != (1,) or split.targets.shape[1:] != (1,):
+        return {}
+    order = stored[:, 0].argsort(kind="stable")
+    chosen = order[np.linspace(0, len(order) - 1, min(_DRAWN, len(order))).astype(np.int64)]
+    with torch.inference_mode():
+        answers = module(*model_inputs([torch.from_numpy(stored[chosen])], spec)).numpy()
+    points = np.concatenate([stored[chosen], split.targets[chosen], answers], 1).astype(np.float64)  # (N, 3)
+    return {"fit": [[float(f"{value:.6g}") for value in row] for row in points.tolist()]}
 
 
 def model_inputs(stored: Sequence[Any], spec: ModelSpec) -> list[Any]:

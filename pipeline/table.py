@@ -51,6 +51,7 @@ def _style(cell: str, cells: int) -> str:
 def print_outcome(outcome: Any, *, as_json: bool) -> None:
     """The one table of a run, what is absent and why, and where the report and the bundle lie."""
     from serve_bench.reports import _tables
+    from serve_bench.reports._facts import FIRST
     from serve_bench.reports.summary import summarise
 
     summary = summarise(outcome.bundle)
@@ -69,7 +70,7 @@ def print_outcome(outcome: Any, *, as_json: bool) -> None:
     ]
     print()
     facts = dict(summary.facts)
-    said = [f"{name}: {facts[name]}" for name in ("Data", "Test accuracy") if name in facts]
+    said = [f"{name}: {facts[name]}" for name in FIRST if name in facts]
     _table("\n".join([summary.model, *said]), columns, _outcome_rows(summary))
     _print_notes(summary)
     _print_absent(_tables.absent(summary))

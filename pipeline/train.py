@@ -12,7 +12,7 @@ from export.bundle.types import ModelSpec, Recipe, TrainedModel
 from export.progress import Progress
 from pipeline import checkpoint
 from pipeline.datasets._base import Data
-from pipeline.evaluate import evaluate
+from pipeline.evaluate import evaluate, fit
 from pipeline.loop import VERSION, Loop
 
 __all__ = ["VERSION", "evaluate", "restore", "train"]
@@ -60,7 +60,9 @@ def train(
         seed=seed,
         dataset=data.facts,
         history=loop.state.history,
-        facts=loop.facts() | {"compile_seconds": compile_seconds, "resumed_from_epoch": resumed},
+        facts=loop.facts()
+        | {"compile_seconds": compile_seconds, "resumed_from_epoch": resumed}
+        | fit(module, data.test, spec),
     )
 
 

@@ -17,6 +17,16 @@ WIDE_DELTA = 0.1
 MANY_UNSETTLED = 0.5
 
 
+METRICS = {
+    "test_accuracy": "Test accuracy",
+    "test_mse": "Mean squared error",
+    "train_loss": "Training loss of the last epoch",
+}
+"""Of a training, those that a report names; the last only where a document gives its figure as that."""
+FIRST = ("Data", *METRICS.values())
+"""Names of the facts that stand above the tables."""
+
+
 def headline(rows: Sequence[Row]) -> str:
     """The fastest backend against eager at the smallest and at the largest batch, in one sentence."""
     if not any(row.quantiles for row in rows):
@@ -89,17 +99,22 @@ def _data(data: DatasetFacts) -> str:
     return f"{data.name}: {data.train:,} training, {data.validation:,} validation, {data.test:,} test{note}"
 
 
+def _metric(name: str, value: float) -> str:
+    return show.percent(value, 2) if name.endswith("accuracy") else f"{value:.4g}"
+
+
 def model_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     """Data, training and accuracy as the manifest has them."""
     manifest = bundle.manifest
     training = manifest.training
     yield "Data", _data(manifest.dataset)
-    accuracy = training.metrics.get("test_accuracy")
-    if accuracy is not None:
-        text = show.percent(accuracy, 2)
-        if manifest.published and manifest.published.metric == "test_accuracy":
-            text += f" (published: {show.percent(manifest.published.figure, 2)}, {manifest.published.source})"
-        yield "Test accuracy", text
+    for metric, name in METRICS.items():
+        published = manifest.published if manifest.published and manifest.published.metric == metric else None
+        if metric in training.metrics and (metric != "train_loss" or published):
+            text = _metric(metric, training.metrics[metric])
+            if published:
+                text += f" (published: {_metric(metric, published.figure)}, {published.source})"
+            yield name, text
     if training.recipe:
         recipe = training.recipe
         yield "Recipe", f"{recipe.name}: {recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer}"

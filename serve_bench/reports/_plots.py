@@ -71,7 +71,7 @@ def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text in which matplotlib finds no mathematics."""
     return text.replace("$", r"\$")
 
@@ -184,7 +184,7 @@ def error(summary: Summary) -> str:
             axis.plot([band, band], [place - 0.32, place + 0.32], color=INK, linewidth=2, zorder=2)
             axis.plot(value, place, marker="X" if failed else mark, markersize=9 if failed else 7, color=colour)
         axis.set_xscale("log")
-        axis.set_yticks(range(len(subjects)), [_plain(s.label) for s in subjects])
+        axis.set_yticks(range(len(subjects)), [plain(s.label) for s in subjects])
         axis.set_ylim(len(subjects) - 0.4, -0.6)
         axis.grid(visible=False, axis="y")
         axis.tick_params(axis="y", length=0)

@@ -7,7 +7,8 @@ from html import escape
 from importlib import resources
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _plots, _tables
+from serve_bench.reports import _curves, _plots, _tables
+from serve_bench.reports._facts import FIRST
 from serve_bench.reports.summary import Summary
 
 WORDS = {"faster": "good", "slower": "bad", "same": "good", "not the same": "bad"}
@@ -106,6 +107,14 @@ def _latencies(summary: Summary) -> Iterator[str]:
     yield from _plot(_plots.throughput(summary), "Samples a second at the median latency; both axes log.", key)
 
 
+def _training(summary: Summary) -> Iterator[str]:
+    learning, fit = _curves.learning(summary), _curves.fit(summary)
+    if learning or fit:
+        yield "<h2>How it was trained</h2>"
+        yield from _plot(learning, _curves.LEARNING_LEGEND)
+        yield from _plot(fit, _curves.FIT_LEGEND)
+
+
 def _facts(title: str, facts: Sequence[tuple[str, str]]) -> Iterator[str]:
     if facts:
         pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts)
@@ -117,7 +126,7 @@ def _one(summary: Summary) -> Iterator[str]:
     yield "".join(f'<p class="warning">{escape(warning)}</p>' for warning in summary.warnings)
     yield f"<p>{escape(summary.verdict)}</p>"
     facts = dict(summary.facts)
-    known = [f"{name}: {facts[name]}" for name in ("Data", "Test accuracy") if name in facts]
+    known = [f"{name}: {facts[name]}" for name in FIRST if name in facts]
     yield "".join(f"<p>{escape(line)}</p>" for line in known) + "</header>"
     if summary.rows:
         yield from _latencies(summary)
@@ -130,6 +139,7 @@ def _one(summary: Summary) -> Iterator[str]:
         ]
         yield "<h2>What could not run here</h2>"
         yield from _table("Backends and forms that are absent", _tables.ABSENT_HEADINGS, rows)
+    yield from _training(summary)
     about = [("About", summary.description)] if summary.description else []
     yield from _facts("The model", [*about, *summary.facts])
     yield from _facts("How it was measured", summary.measuring)

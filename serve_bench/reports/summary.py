@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from export.bundle.store import Bundle
-from export.bundle.types import Artifact, Boundary, Environment, Measurement, ProbeResult, Verification, from_json
+from export.bundle.types import (
+    Artifact,
+    Boundary,
+    Environment,
+    EpochRecord,
+    Measurement,
+    ProbeResult,
+    Verification,
+    from_json,
+)
 from serve_bench.cells import label
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, whole_runs
@@ -126,6 +135,12 @@ class Summary:
     """What takes these measurements again."""
     digest: str
     """Of the payload."""
+    history: tuple[EpochRecord, ...] = ()
+    """The learning curve."""
+    fit: tuple[tuple[float, float, float], ...] = ()
+    """Of a regression from one number to one: x, target and answer, by x."""
+    axes: tuple[str, str] = ("", "")
+    """Names of the first input and output."""
 
     @property
     def batches(self) -> tuple[int, ...]:
@@ -167,6 +182,9 @@ def summarise(bundle: Bundle) -> Summary:
         run=run[0].run if run else "",
         command=_facts.command(bundle.root.as_posix(), run),
         digest=bundle.digest,
+        history=manifest.training.history,
+        fit=tuple(tuple(point) for point in manifest.training.facts.get("fit", ())),
+        axes=(manifest.inputs[0].name, manifest.outputs[0].name),
     )
 
 

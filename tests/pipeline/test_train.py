@@ -124,7 +124,9 @@ def test_what_comes_back_is_ready_to_export(data, tmp_path):
     assert {p.dtype for p in trained.module.parameters()} == {torch.float32}
     assert all(p.is_contiguous() and p.device.type == "cpu" for p in trained.module.parameters())
     assert trained.metrics["test_accuracy"] > 0.9
-    assert set(trained.metrics) == {"test_accuracy", "test_loss", "validation_accuracy", "validation_loss"}
+    judged = {"test_accuracy", "test_loss", "validation_accuracy", "validation_loss"}
+    assert set(trained.metrics) == {*judged, "train_loss"}
+    assert trained.metrics["train_loss"] == trained.history[-1].loss
     assert trained.metrics["validation_accuracy"] == trained.history[-1].validation_accuracy
     assert trained.seconds >= sum(record.seconds for record in trained.history)
     assert (trained.facts["device"], trained.facts["compiled"], trained.facts["steps_per_epoch"]) == ("cpu", False, 10)

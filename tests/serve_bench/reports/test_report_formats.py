@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from report_records import HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
 
+from export.bundle.types import EpochRecord, Published
 from export.registry import entries
 from serve_bench.reports import _format as show
 from serve_bench.reports import _tables
@@ -240,3 +241,37 @@ def test_sizes_times_and_shares():
     assert show.seconds(61) == "61 s"
     assert show.seconds(200) == "3 min 20 s"
     assert show.percent(0.013) == "1.3 %"
+
+
+def trained(**changes):
+    """The bundle of a training with these fields."""
+    bundle = whole()
+    bundle.manifest = manifest(training=replace(manifest().training, **changes))
+    return summarise(bundle)
+
+
+def test_a_learning_curve_is_drawn_from_two_epochs_on():
+    epochs = [EpochRecord(epoch=n, loss=1 / n, validation_accuracy=0.9, seconds=1.0, learning_rate=0.1) for n in (1, 2)]
+    assert "Learning" not in plots(render("html", trained(history=tuple(epochs[:1]))))
+    page = render("html", trained(history=tuple(epochs)))
+    assert plots(page)[-1] == "Learning"
+    assert Page(page).open == []
+    json.loads(render("json", trained(history=tuple(epochs))))
+
+
+def test_a_regression_shows_data_and_fit_and_its_own_metric():
+    shown = trained(metrics={"test_mse": 0.0123, "train_loss": 0.5}, facts={"fit": [[0.0, 1.0, 0.5], [1.0, 2.0, 2.5]]})
+    assert plots(render("html", shown))[-1] == "Fit"
+    facts = dict(shown.facts)
+    assert facts["Mean squared error"] == "0.0123"
+    assert "Test accuracy" not in facts
+    assert "Training loss of the last epoch" not in facts
+
+
+def test_a_figure_that_is_a_loss_stands_beside_the_loss():
+    bundle = whole()
+    published = Published(figure=13.45, metric="train_loss", source="a document")
+    training = replace(manifest().training, metrics={"test_mse": 0.017, "train_loss": 17.158})
+    bundle.manifest = manifest(training=training, published=published)
+    facts = dict(summarise(bundle).facts)
+    assert facts["Training loss of the last epoch"] == "17.16 (published: 13.45, a document)"

@@ -1,0 +1,56 @@
+"""Two plots of a training as inline SVG: its learning curve, and data and fit of a regression on one number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serve_bench.reports._plots import COLOURS, INK, WIDE, drawn, plain
+from serve_bench.reports.summary import Summary
+
+ENTRIES = ()
+"""No format itself."""
+LEARNING_LEGEND = "Mean training loss of each epoch, on a log axis; accuracy on the samples that were held out, if any."
+FIT_LEGEND = "Points: the data. Line: the trained model's answer."
+_SIZE = (WIDE, 2.8)
+
+
+def learning(summary: Summary) -> str:
+    """Training loss, and held-out accuracy where there is one, by epoch; "" without two epochs."""
+    history = summary.history
+    if len(history) < 2:
+        return ""
+    epochs = [record.epoch for record in history]
+    losses = [record.loss for record in history]
+    held = [(r.epoch, 100 * r.validation_accuracy) for r in history if r.validation_accuracy is not None]
+
+    def draw(axis: Any) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        axis.plot(epochs, losses, color=COLOURS[0], linewidth=1.8)
+        if min(losses) > 0:
+            axis.set_yscale("log")
+        axis.set_xlabel("epoch")
+        axis.set_ylabel("training loss", color=COLOURS[0])
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if held:
+            other = axis.twinx()
+            other.plot(*zip(*held, strict=True), color=COLOURS[1], linewidth=1.8)
+            other.set_ylabel("held-out accuracy, %", color=COLOURS[1])
+            other.grid(False)
+
+    return drawn(_SIZE, "Learning curve: training loss and held-out accuracy by epoch", draw)
+
+
+def fit(summary: Summary) -> str:
+    """Data and answers over the input; "" where the model is no regression from one number to one."""
+    if not summary.fit:
+        return ""
+    xs, targets, answers = zip(*summary.fit, strict=True)
+
+    def draw(axis: Any) -> None:
+        axis.plot(xs, targets, linestyle="none", marker="o", markersize=3, alpha=0.5, color=INK)
+        axis.plot(xs, answers, color=COLOURS[1], linewidth=1.8)
+        axis.set_xlabel(plain(summary.axes[0]))
+        axis.set_ylabel(plain(summary.axes[1]))
+
+    return drawn(_SIZE, "Fit: data and answers over the input", draw)
