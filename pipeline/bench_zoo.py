@@ -13,15 +13,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from export.bundle.files import digest_of
 from export.bundle.types import ModelSpec, Recipe, to_json
 from export.progress import Bar, Silent
 from export.registry import entries, entry
 from pipeline import results
-from pipeline.datasets._base import Data, data_root
+from pipeline.datasets._base import Data, Dataset, Redrawn, data_root
 from pipeline.loop import VERSION
 from pipeline.results import Run
 from pipeline.variants import variants
@@ -100,11 +101,17 @@ def _is_long(job: Job) -> bool:
     return wide or (job.recipe.name == "published" and job.spec.id in LONG)
 
 
-@cache
 def load(name: str, seed: int) -> Data:
+    """The data set; the seed draws the held-out samples of one that is drawn anew for each."""
     dataset = entry("pipeline.datasets", "dataset", name)
-    data: Data = dataset.load(data_root(None), Silent())
-    return data
+    return _loaded(name, seed if isinstance(dataset, Redrawn) else None)
+
+
+@lru_cache(maxsize=8)
+def _loaded(name: str, seed: int | None) -> Data:
+    dataset: Any = entry("pipeline.datasets", "dataset", name)
+    chosen: Dataset = dataset if seed is None else dataset.drawn(seed)
+    return chosen.load(data_root(None), Silent())
 
 
 def run(job: Job, end: float) -> Run:
