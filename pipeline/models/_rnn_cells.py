@@ -99,7 +99,8 @@ class Scanned(nn.Module):
             after = torch.where(at[1], at[0] + rnn.hidden(hidden), hidden)
             return after, after.new_zeros(())  # inductor takes no scan that gives nothing at each step
 
-        hidden, _ = scan(step, torch.zeros_like(read[0]), (read, going_on))
+        first = torch.zeros_like(read[0], memory_format=torch.contiguous_format)
+        hidden, _ = scan(step, first, (read, going_on))
         return rnn.answer(rnn.last(letters, lengths), hidden)
 
 
