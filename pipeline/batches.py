@@ -54,8 +54,15 @@ def full_batch(population: Population, recipe: Recipe, generator: Any) -> Iterat
         yield slice(None)
 
 
+def class_shares(targets: Any, recipe: Recipe) -> Any:
+    """How often `by_class` draws each class: in proportion to its samples to the power `class_power`, 0 if not set."""
+    counts = targets.bincount().double()
+    shares = counts.pow(float(recipe.options.get("class_power", 0.0))) * (counts > 0)
+    return shares / shares.sum()
+
+
 def by_class(population: Population, recipe: Recipe, generator: Any) -> Iterator[Any]:
-    """A class drawn uniformly for each sample of a batch, then one of its samples."""
+    """A class drawn for each sample of a batch, uniformly or by `class_shares`, then one of its samples."""
     import torch
 
     device = population.targets.device
@@ -63,7 +70,13 @@ def by_class(population: Population, recipe: Recipe, generator: Any) -> Iterator
     counts = population.targets.bincount()
     first, present = counts.cumsum(0) - counts, counts.nonzero()[:, 0]
     shape = (steps(population, recipe), recipe.batch_size)
-    classes = present[torch.randint(len(present), shape, generator=generator, device=device)]
+    if "class_power" in recipe.options:
+        drawn = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
+        classes = torch.searchsorted(class_shares(population.targets, recipe).cumsum(0), drawn).clamp_max(
+            len(counts) - 1
+        )
+    else:
+        classes = present[torch.randint(len(present), shape, generator=generator, device=device)]
     inside = torch.rand(shape, generator=generator, device=device, dtype=torch.float64) * counts[classes]
     yield from order[first[classes] + inside.long()]
 

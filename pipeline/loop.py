@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from export.bundle.types import EpochRecord, ModelSpec, Precision, Recipe, to_js
 from export.progress import Bar, Progress
 from pipeline import checkpoint
 from pipeline.augment import AUGMENTATIONS
-from pipeline.batches import SAMPLERS, Population, steps
+from pipeline.batches import SAMPLERS, Population, class_shares, steps
 from pipeline.datasets._base import Data
 from pipeline.evaluate import evaluate, model_inputs, torch_from_split
 from pipeline.objectives import LOSSES
@@ -46,12 +47,16 @@ class Loop:
         self.stored, self.targets = torch_from_split(split, [s.name for s in spec.inputs], device)
         self.population = Population(targets=self.targets, lengths=self._lengths())
         self.sampler, self.loss = SAMPLERS[recipe.sampling], LOSSES[recipe.loss]
+        if recipe.loss == "uniform_cross_entropy":
+            self.loss = partial(self.loss, log_shares=class_shares(self.targets, recipe).log().float())
         self.steps = steps(self.population, recipe)
         self.epochs = _epochs(spec, recipe, self.steps)
         self.precision = _precision(recipe, device)
         torch.manual_seed(seed)
         self.module = spec.build().to(device, memory_format=torch.channels_last).train()
         _set_dropout(self.module, recipe.options)
+        if hasattr(self.module, "begin"):
+            self.module.begin(recipe.options)
         self.forward: Callable[..., Any] = self.module
         self.optimizer = _optimizer(recipe, self.module, device)
         self.compiled = False

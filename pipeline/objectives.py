@@ -23,6 +23,16 @@ def cross_entropy(answers: Any, targets: Any, kind: str) -> Any:
     return functional.cross_entropy(logits(answers, kind), targets)
 
 
+def uniform_cross_entropy(answers: Any, targets: Any, kind: str, log_shares: Any) -> Any:
+    """Cross entropy of what the answers, which take all classes for equally likely, mean for samples drawn otherwise.
+
+    Those are answers times `exp(log_shares)`, how often each class is drawn (Menon et al. 2021, arXiv:2007.07314).
+    """
+    from torch.nn import functional
+
+    return functional.cross_entropy(logits(answers, kind) + log_shares, targets)
+
+
 def double_softmax(answers: Any, targets: Any, kind: str) -> Any:
     """Cross entropy that takes probabilities for logits, as three of the documents do."""
     from torch.nn import functional
@@ -40,9 +50,10 @@ def sum_of_squares(answers: Any, targets: Any, kind: str) -> Any:
     return (answers.float() - targets).square().sum()
 
 
-LOSSES: Mapping[str, Callable[[Any, Any, str], Any]] = {
+LOSSES: Mapping[str, Callable[..., Any]] = {
     "cross_entropy": cross_entropy,
     "double_softmax": double_softmax,
+    "uniform_cross_entropy": uniform_cross_entropy,
     "mean_squares": mean_squares,
     "sum_of_squares": sum_of_squares,
 }

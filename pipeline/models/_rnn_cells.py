@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from export.bundle.types import Value
 
 
 class OneHotLinear(nn.Module):
@@ -62,6 +65,13 @@ class LetterRnn(nn.Module):
         if not relus:
             for parameter in self.hidden.parameters():
                 nn.init.uniform_(parameter, -joint, joint)
+
+    def begin(self, options: Mapping[str, Value]) -> None:
+        """Lets a recipe choose the first recurrent matrix: `memory` times the identity, so that far letters count."""
+        if "memory" in options:
+            with torch.no_grad():
+                self.hidden.weight.copy_(float(options["memory"]) * torch.eye(self.hidden.out_features))
+                self.hidden.bias.zero_()
 
     def answer(self, letter: Tensor, hidden: Tensor) -> Tensor:
         return torch.log_softmax(self.answer_letter(letter) + self.answer_hidden(hidden), 1)

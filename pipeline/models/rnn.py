@@ -58,10 +58,19 @@ _FAST = Recipe(
     optimizer="adamw",
     learning_rate=5e-3,
     schedule="one-cycle",
+    loss="uniform_cross_entropy",
     sampling="classes",
     steps_per_epoch=100,
     held_out=False,
-    options={"weight_decay": 0.01, "warm_up": 0.2, "last_rate": 0.01},
+    options={
+        "beta1": 0.9,
+        "beta2": 0.99,
+        "weight_decay": 0.01,
+        "warm_up": 0.2,
+        "last_rate": 0.01,
+        "class_power": 0.5,
+        "memory": 0.9,
+    },
 )
 
 

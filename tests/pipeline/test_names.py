@@ -328,3 +328,36 @@ def test_an_engine_admits_the_documented_lengths(exported):
         "letters": {"min": [1, 1], "opt": [64, 6], "max": [512, 64]},
         "lengths": {"min": [1], "opt": [64], "max": [512]},
     }
+
+
+def test_a_recipe_may_begin_with_a_memory():
+    module = spec_of().build()
+    before = module.hidden.weight.detach().clone()
+    module.begin({})
+    assert (module.hidden.weight == before).all()
+    module.begin({"memory": 0.5})
+    assert module.hidden.weight.tolist() == (0.5 * np.eye(8)).tolist()
+    assert module.hidden.bias.tolist() == [0.0] * 8
+
+
+def test_classes_are_drawn_by_the_power_of_their_size_and_the_loss_knows():
+    import torch
+
+    from pipeline.batches import Population, by_class, class_shares
+    from pipeline.objectives import uniform_cross_entropy
+
+    recipe = dataclasses.replace(
+        spec_of().recipes[0], batch_size=1000, steps_per_epoch=20, options={"class_power": 0.5}
+    )
+    targets = torch.tensor([0] * 64 + [2] * 16 + [3] * 4)
+    shares = class_shares(targets, recipe)
+    # √64 : √0 : √16 : √4 = 8 : 0 : 4 : 2
+    assert torch.allclose(shares, torch.tensor([8, 0, 4, 2]).double() / 14)
+    drawn = torch.cat([*by_class(Population(targets=targets), recipe, torch.Generator().manual_seed(0))])
+    counts = targets[drawn].bincount(minlength=4)
+    # 20,000 draws; four times √(20000 · 0.25) = 71 is 283.
+    assert (counts - 20000 * shares).abs().max() < 283
+    assert counts[1] == 0
+    # Equal answers mean the shares themselves: −log(4/14).
+    loss = uniform_cross_entropy(torch.zeros(1, 4), torch.tensor([2]), "logits", shares.log().float())
+    assert float(loss) == pytest.approx(np.log(14 / 4), rel=1e-6)
