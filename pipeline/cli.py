@@ -254,11 +254,11 @@ def report(bundles: tuple[Path, ...], report_format: str | None, output: Path | 
 
 @main.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True)
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples answered at once.")
 @COMMON
-def predict(bundle: Path, inputs: tuple[Path, ...], batch: int, quiet: bool, as_json: bool, **_: Any) -> None:
-    """Answer INPUTS (images, .npy, .npz) with the bundle's ONNX model. Needs no torch.
+def predict(bundle: Path, inputs: tuple[str, ...], batch: int, quiet: bool, as_json: bool, **_: Any) -> None:
+    """Answer INPUTS (images, .npy, .npz, texts) with the bundle's ONNX model. Needs no torch.
 
     Integer arrays are taken as stored (pixels 0 to 255) and go through the model's preprocessing; floating-point arrays
     are taken as model-ready. How each was understood is said on stderr, and with --json in `read_as`.
@@ -266,6 +266,7 @@ def predict(bundle: Path, inputs: tuple[Path, ...], batch: int, quiet: bool, as_
     \b
     pipeline predict artifacts/cnn digit.png
     pipeline predict artifacts/cnn samples.npz --json
+    pipeline predict artifacts/names-rnn Satoshi
     """
     from export.bundle.store import Bundle
     from pipeline.table import print_answers

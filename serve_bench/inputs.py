@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.bundle.errors import DataError
-from export.bundle.types import Preprocess, TensorSpec
+from export.bundle.types import LENGTH, LENGTHS, Preprocess, TensorSpec
 from export.npz import read_npz
 from serve_bench._images import SUFFIXES, image_as_input, image_as_stored, scaled, takes_images
 from serve_bench.backends._base import Arrays
@@ -58,6 +60,30 @@ def read_inputs(path: Path, specs: tuple[TensorSpec, ...], preprocess: Preproces
         ready[spec.name], text = _ready(path, found[spec.name], spec, own, stored=bool(test))
         words.append(f"{spec.name}: {text}" if len(specs) > 1 else text)
     return Read(ready, "; ".join(words))
+
+
+def takes_text(specs: Sequence[TensorSpec]) -> bool:
+    """Whether a model has a sequence of characters and its length as inputs."""
+    return [s.name for s in specs[1:]] == [LENGTHS] and bool(specs[0].symbols) and LENGTH in specs[0].shape
+
+
+def text_as_input(text: str, specs: Sequence[TensorSpec]) -> Read:
+    """One text's characters as numbers (1, length), and its length (1,); marks such as accents are dropped.
+
+    Raises DataError for an empty text and for a character that the model does not know.
+    """
+    sequence, lengths = specs
+    plain = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+    if not plain.strip():
+        raise DataError(f"{text!r}: holds no letter; give a text of at least one, or an .npz")
+    unknown = next((c for c in plain if c not in sequence.symbols), None)
+    if unknown is not None:
+        raise DataError(
+            f"{text!r}: {unknown!r} is none of the {len(sequence.symbols)} characters known: {sequence.symbols}"
+        )
+    numbers = np.array([[sequence.symbols.index(c) for c in plain]], sequence.dtype)
+    note = "" if plain == text else f"read as {plain}"
+    return Read({sequence.name: numbers, lengths.name: np.array([len(plain)], lengths.dtype)}, "text", note)
 
 
 def _read_npy(path: Path) -> Array:

@@ -18,9 +18,10 @@ from serve_bench._child import slices
 from serve_bench.backends._base import Arrays
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import backend_named
-from serve_bench.inputs import Read, read_inputs
+from serve_bench.inputs import Read, read_inputs, takes_text, text_as_input
 
 BACKEND = "onnxruntime-cpu"
+ARRAYS = (".npy", ".npz")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +52,15 @@ class Answer:
 
 
 def predict(
-    bundle: Bundle, inputs: Sequence[Path], batch: int = 64, progress: Progress | None = None
+    bundle: Bundle, inputs: Sequence[Path | str], batch: int = 64, progress: Progress | None = None
 ) -> Iterator[Answer]:
     """One answer for each sample of each file: .npz and .npy of stored or model-ready inputs, or images.
 
     Integer arrays are taken as stored and go through the model's preprocessing, others as model-ready; `progress` is
     told which. Images (for models with one (N, 1, height, width) input) become grey, light on dark, of the model's
-    size; `note` says what was done. Raises BundleError without an ONNX model, DataError for a file that does not fit or
-    that the model answers with NaN, BackendUnavailable.
+    size; `note` says what was done. A model of texts takes what is no array's file as the text itself. Raises
+    BundleError without an ONNX model, DataError for a file that does not fit or that the model answers with NaN,
+    BackendUnavailable.
     """
     artifact = _model(bundle)
     backend = backend_named(BACKEND)
@@ -68,8 +70,8 @@ def predict(
     session = backend.open(artifact, "cpu", 1)
     try:
         for path in inputs:
-            read = read_inputs(path, artifact.inputs, bundle.manifest.preprocess)
-            if progress is not None and path.suffix.lower() in (".npy", ".npz"):
+            read = _read(path, artifact, bundle)
+            if progress is not None and Path(path).suffix.lower() in ARRAYS:
                 progress.note(f"{path}: {read.read_as}")
             sample = 0
             for piece, count in slices(artifact.inputs, read.arrays, batch):
@@ -81,6 +83,12 @@ def predict(
                 sample += count
     finally:
         session.close()
+
+
+def _read(given: Path | str, artifact: Artifact, bundle: Bundle) -> Read:
+    if takes_text(artifact.inputs) and Path(given).suffix.lower() not in ARRAYS:
+        return text_as_input(str(given), artifact.inputs)
+    return read_inputs(Path(given), artifact.inputs, bundle.manifest.preprocess)
 
 
 def _model(bundle: Bundle) -> Artifact:

@@ -11,6 +11,7 @@ import pytest
 from export.bundle.errors import BundleError, DataError
 from export.bundle.types import Preprocess, TensorSpec
 from export.progress import Silent
+from serve_bench.inputs import takes_text, text_as_input
 from serve_bench.predict import predict, probabilities
 
 LABELS = ("a", "b", "c", "d", "e")
@@ -145,3 +146,30 @@ def test_probabilities_of_each_kind_of_scores():
     expected = np.array([0.5, 0.25, 0.25])
     for scores in (np.log(expected), np.log(expected) + 3, expected):
         assert probabilities(scores) == pytest.approx(expected)
+
+
+TEXT = (
+    TensorSpec(name="letters", dtype="int64", shape=("batch", "length"), symbols="ab O'"),
+    TensorSpec(name="lengths", dtype="int64", shape=("batch",)),
+)
+
+
+def test_a_text_becomes_the_numbers_of_its_characters_without_marks():
+    read = text_as_input("bà O'", TEXT)
+    assert read.arrays["letters"].tolist() == [[1, 0, 2, 3, 4]]
+    assert read.arrays["lengths"].tolist() == [5]
+    assert read.note == "read as ba O'"
+    assert text_as_input("a", TEXT).note == ""
+    assert takes_text(TEXT)
+    assert not takes_text(TEXT[:1])
+    assert not takes_text((replace(TEXT[0], symbols=""), TEXT[1]))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "holds no letter"), ("  ", "holds no letter"), ("abc", "'c' is none of the 5 characters known: ab O'")],
+)
+def test_a_text_that_cannot_be_read_is_one_line(text, said):
+    with pytest.raises(DataError, match=said) as caught:
+        text_as_input(text, TEXT)
+    assert "\n" not in str(caught.value)
