@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.bundle.errors import BackendFailed
-from export.bundle.types import Artifact, Precision
+from export.bundle.types import Artifact, Precision, TensorSpec
 from serve_bench.backends._base import Arrays
 
 
@@ -26,6 +26,16 @@ def engine_facts(artifact: Artifact) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise BackendFailed(f"{artifact.path}: nothing says what this engine needs: {beside} is not there") from error
     return facts
+
+
+def beyond_profile(spec: TensorSpec, shape: tuple[int, ...], profile: Mapping[str, Any]) -> str:
+    """Which size of an input the engine was not built for; empty where every one is admitted."""
+    ends = profile.get(spec.name)
+    for axis, size, low, high in zip(spec.shape, shape, ends["min"], ends["max"], strict=True) if ends else ():
+        if not low <= size <= high:
+            named = f"{axis} {size}" if isinstance(axis, str) else f"size {size}"
+            return f"input {spec.name!r} has {named}; this engine was built for {low} to {high}"
+    return ""
 
 
 def quiet_logger(library: Any) -> Any:
@@ -126,6 +136,9 @@ class EngineSession:
         self._free()
         for spec in self._artifact.inputs:
             shape = inputs[spec.name].shape
+            beyond = beyond_profile(spec, shape, engine_facts(self._artifact).get("profile", {}))
+            if beyond:
+                raise BackendFailed(f"{self._name}: {beyond}: cut it, or export an engine with a wider profile")
             if not self._context.set_input_shape(spec.name, shape):
                 profile = engine_facts(self._artifact).get("profile", {})
                 limits = profile.get(spec.name, "the one shape it was built for")

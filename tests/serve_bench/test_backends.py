@@ -1,6 +1,7 @@
 """What single backends do beyond the contract: settings, placement, precision, compilers, engines."""
 
 import ctypes
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -272,6 +273,17 @@ def test_an_engine_session_binds_runs_and_copies_out(engine, tiny_onnx):
     session.close()
     assert cuda.calls.count("free") == 4
     assert cuda.calls.count("cudaEventDestroy") == 2
+
+
+def test_a_sequence_beyond_an_engines_profile_is_said_before_it_is_bound(engine):
+    letters = TensorSpec(name="letters", dtype="int64", shape=("batch", "length"))
+    profile = {"letters": {"min": [1, 1], "opt": [64, 20], "max": [512, 64]}}
+    artifact = replace(engine, inputs=(letters,), facts={**engine.facts, "profile": profile})
+    session = _engine.EngineSession("tensorrt", FakeTensorRt, FakeCuda(), b"engine", artifact)
+    with pytest.raises(BackendFailed, match=r"^tensorrt: input 'letters' has length 65; .* built for 1 to 64: cut it"):
+        session.bind({"letters": np.zeros((1, 65), np.int64)})
+    assert _engine.beyond_profile(letters, (512, 64), profile) == ""
+    assert "batch 513; this engine was built for 1 to 512" in _engine.beyond_profile(letters, (513, 64), profile)
 
 
 def test_an_engine_that_does_not_open_says_why(engine):
