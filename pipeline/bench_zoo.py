@@ -17,13 +17,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from export.bundle.files import digest_of
+from export.bundle.files import digest_of, write_atomic
 from export.bundle.types import ModelSpec, Recipe, to_json
 from export.progress import Bar, Silent
 from export.registry import entries, entry
 from pipeline import results
 from pipeline.datasets._base import Data, Dataset, Redrawn, data_root
 from pipeline.loop import VERSION
+from pipeline.reproduction import rows
+from pipeline.reproduction_page import markdown
 from pipeline.results import Run
 from pipeline.variants import variants
 
@@ -135,7 +137,7 @@ def run(job: Job, end: float) -> Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what is missing until the minutes are over; exit status 0 either way."""
+    """Runs what is missing until the minutes are over and writes the table anew; exit status 0 either way."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.bench_zoo", description=__doc__)
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--results", type=Path, default=results.RESULTS)
@@ -161,6 +163,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results.append(done, chosen.results)
         print(f"✓ {job.name}: {done.metric} {done.figure:.4f}, {done.seconds:.1f} s", file=sys.stderr, flush=True)
     print(f"{left} runs are left" if left else "every run is there", file=sys.stderr)
+    table = chosen.results.with_suffix(".md")
+    text = f"# Published figures and ours\n\n{markdown(rows(results.read(chosen.results), {}))}"
+    write_atomic(table, text.encode())
     return 0
 
 

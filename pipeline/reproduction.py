@@ -65,6 +65,8 @@ class Row:
     """None where there is no published figure, or no run of the published recipe."""
     words: str = ""
     """By how much not."""
+    reached: bool | None = None
+    """Whether the mean of `fast` is at least as good as the best that the document saw."""
     wall: float | None = None
     """Wall time of `fast` as a share of `published`."""
     deployed: Deployed | None = None
@@ -123,9 +125,17 @@ def _row(
         recipes=recipes,
         reproduced=reproduced,
         words=words,
+        reached=_reached(spec.published, recipes.get("fast")),
         wall=wall,
         deployed=deployed,
     )
+
+
+def _reached(published: Published | None, ours: Ours | None) -> bool | None:
+    if published is None or ours is None:
+        return None
+    wanted = published.figure if published.best is None else published.best
+    return ours.mean >= wanted if "accuracy" in published.metric else ours.mean <= wanted
 
 
 def _samples(spec: ModelSpec) -> int:
