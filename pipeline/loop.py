@@ -156,6 +156,8 @@ class Loop:
             if step % _REPORT_EVERY_STEPS == 0:
                 bar.advance(done + step / self.steps, self.epochs)
         loss = self._mean(losses, done + 1)
+        if hasattr(self.module, "settle"):
+            self.module.settle(self.recipe.options)
         trained_s = time.perf_counter() - started
         held = evaluate(self.module, self.data.validation, self.spec) if self.recipe.held_out else {}
         record = EpochRecord(

@@ -73,6 +73,17 @@ class LetterRnn(nn.Module):
                 self.hidden.weight.copy_(float(options["memory"]) * torch.eye(self.hidden.out_features))
                 self.hidden.bias.zero_()
 
+    def settle(self, options: Mapping[str, Value]) -> None:
+        """Lets a recipe bound the recurrent matrix's largest singular value by `largest_gain`, after each epoch.
+
+        At 1 the state grows by no more than each letter adds; above, it grows without end over long names, and beyond
+        what float16 holds.
+        """
+        if "largest_gain" in options:
+            with torch.no_grad():
+                left, gains, right = torch.linalg.svd(self.hidden.weight)
+                self.hidden.weight.copy_(left * gains.clamp_max(float(options["largest_gain"])) @ right)
+
     def answer(self, letter: Tensor, hidden: Tensor) -> Tensor:
         return torch.log_softmax(self.answer_letter(letter) + self.answer_hidden(hidden), 1)
 

@@ -70,7 +70,12 @@ _FAST = Recipe(
         "last_rate": 0.01,
         "class_power": 0.5,
         "memory": 0.9,
+        "largest_gain": 1.0,
     },
+    notes=(
+        "Chosen on the held-out names of draws 100 to 107: 53.8 % against 49.7 % with classes drawn uniformly and nn.Linear's "
+        "first recurrent matrix. The bound on the recurrent matrix costs nothing and keeps long names inside float16."
+    ),
 )
 
 

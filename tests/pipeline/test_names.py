@@ -361,3 +361,15 @@ def test_classes_are_drawn_by_the_power_of_their_size_and_the_loss_knows():
     # Equal answers mean the shares themselves: −log(4/14).
     loss = uniform_cross_entropy(torch.zeros(1, 4), torch.tensor([2]), "logits", shares.log().float())
     assert float(loss) == pytest.approx(np.log(14 / 4), rel=1e-6)
+
+
+def test_a_recipe_may_bound_what_the_state_grows_by():
+    import torch
+
+    module = spec_of().build()
+    with torch.no_grad():
+        module.hidden.weight.copy_(torch.diag(torch.arange(8) / 2))
+    module.settle({})
+    assert module.hidden.weight.diagonal().tolist() == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5]
+    module.settle({"largest_gain": 1.0})
+    assert module.hidden.weight.diagonal().tolist() == pytest.approx([0, 0.5, 1, 1, 1, 1, 1, 1], abs=1e-6)
