@@ -176,9 +176,7 @@ SINE = _regression(
     "y",
     recipes=(
         replace(
-            _descent(
-                "fast", 20, 0.1, "Adam with a falling rate does not jump to and fro over the valley.", warm_up=0.1
-            ),
+            _descent("fast", 30, 0.1, "Adam with a falling rate does not jump to and fro over the valley."),
             optimizer="adam",
             schedule="one-cycle",
             options={"warm_up": 0.1, "last_rate": 0.01},

@@ -24,11 +24,14 @@ def learning(summary: Summary) -> str:
     held = [(r.epoch, 100 * r.validation_accuracy) for r in history if r.validation_accuracy is not None]
 
     def draw(axis: Any) -> None:
-        from matplotlib.ticker import MaxNLocator
+        from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
         axis.plot(epochs, losses, color=COLOURS[0], linewidth=1.8)
         if min(losses) > 0:
             axis.set_yscale("log")
+            axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.yaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel("epoch")
         axis.set_ylabel("training loss", color=COLOURS[0])
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,0 +1,146 @@
+"""What every model of the zoo promises, checked over every entry: a new one is tested by being there."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export.bundle.types import Recipe, TensorSpec
+from export.bundle.workspace import workspace
+from export.progress import Silent
+from export.registry import entries, entry
+from pipeline import train
+from pipeline.build import build
+from pipeline.datasets._base import _STAND_IN, data_root
+from pipeline.judge import verify
+from pipeline.options import Options
+from pipeline.origins import ZooOrigin
+from pipeline.variants import variants, with_params
+from serve_bench.worker import Workers
+
+MODELS = entries("pipeline.models")
+VARIANTS = [
+    pytest.param(spec, id="-".join([spec.id, *spec.variant.split()])) for m in MODELS.values() for spec in variants(m)
+]
+FEW = 8
+BACKENDS = ("eager", "onnxruntime-cpu", "torchscript")
+
+
+@functools.cache
+def few_samples(name):
+    """Eight samples of each split of a data set at hand or of its stand-in; None where there is neither."""
+    found = entry("pipeline.datasets", "data set", name)
+    if found.fingerprint(data_root(None)) is None:
+        if name not in _STAND_IN:
+            return None
+        found = entry("pipeline.datasets", "data set", _STAND_IN[name])
+    data = found.load(data_root(None), Silent())
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    return dataclasses.replace(data, **{n: s.rows(np.arange(min(FEW, len(s)))) for n, s in splits.items()})
+
+
+def two_steps(recipe: Recipe) -> Recipe:
+    options = {**recipe.options, "least_steps": 0}
+    return dataclasses.replace(recipe, epochs=1, batch_size=4, steps_per_epoch=2, options=options)
+
+
+def data_of(spec):
+    data = few_samples(spec.dataset)
+    if data is None:
+        pytest.skip(f"{spec.dataset} is not at hand: name its folder in PIPELINE_DATA")
+    return data
+
+
+def trained(spec, recipe, folder):
+    return train.train(
+        spec,
+        two_steps(recipe),
+        data_of(spec),
+        seed=0,
+        device="cpu",
+        compile_mode="off",
+        checkpoints=folder,
+        progress=Silent(),
+    )
+
+
+def batch_of(tensor: TensorSpec, size: int):
+    shape = [size if axis == "batch" else 3 if isinstance(axis, str) else axis for axis in tensor.shape]
+    if tensor.dtype == "float32":
+        return torch.zeros(shape, device="meta")
+    return torch.ones(shape, dtype=getattr(torch, tensor.dtype), device="meta")
+
+
+@pytest.mark.parametrize("spec", VARIANTS)
+def test_a_variant_says_what_it_is_and_builds(spec):
+    assert {recipe.name for recipe in spec.recipes} == {"fast", "published"}
+    assert spec.description
+    assert spec.task in ("classification", "regression")
+    assert spec.dataset in entries("pipeline.datasets")
+    with torch.device("meta"):
+        module = spec.build()
+    assert list(module.parameters())
+    if spec.published:
+        assert spec.published.source
+
+
+@pytest.mark.parametrize("spec", VARIANTS)
+def test_a_variant_gives_what_its_outputs_say(spec):
+    if spec.axes:
+        pytest.skip("sequences: tests/pipeline/test_names.py")
+    with torch.device("meta"):
+        answer = spec.build().eval()(*(batch_of(tensor, 5) for tensor in spec.inputs))
+    (output,) = spec.outputs
+    assert answer.shape == (5, *output.shape[1:])
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=list(MODELS))
+def test_two_steps_of_both_recipes_move_the_weights(spec, tmp_path):
+    spec = with_params(spec, {})
+    for recipe in spec.recipes:
+        made = trained(spec, recipe, tmp_path / recipe.name)
+        torch.manual_seed(0)
+        start = spec.build().state_dict()
+        assert any(not torch.equal(start[n], v) for n, v in made.module.state_dict().items()), recipe.name
+        metric = "test_accuracy" if spec.task == "classification" else "test_mse"
+        assert np.isfinite(made.metrics[metric])
+        assert len(made.history) == 1
+
+
+class Tiny(ZooOrigin):
+    """A model of the zoo after two steps on eight samples."""
+
+    def __init__(self, spec, folder: Path):
+        self.spec, self._folder = with_params(spec, {}), folder
+        self._dataset = self._weights = None
+        self.data = data_of(spec)
+
+    @property
+    def data_digest(self):
+        return self.data.facts.digest
+
+    def key(self):
+        return "tiny"
+
+    def make(self, checkpoints, progress):
+        return trained(self.spec, self.spec.recipes[0], self._folder)
+
+
+@pytest.fixture(scope="module")
+def workers():
+    with Workers() as found:
+        yield found
+
+
+@pytest.mark.parametrize("spec", MODELS.values(), ids=list(MODELS))
+def test_exports_and_every_form_is_the_same_model(spec, tmp_path, workers):
+    options = Options(out=tmp_path, precisions=("float32",), backends=BACKENDS)
+    with workspace(tmp_path / spec.id) as place:
+        built = build(place, Tiny(spec, tmp_path), options, Silent(), on_change=lambda: None)
+        judged = verify(built.bundle, options, workers, Silent())
+    assert [n.reason for n in built.not_built if n.failed] == []
+    assert [v.reason for v in judged.verifications if not v.passed] == []
+    assert {v.backend for v in judged.verifications} == set(BACKENDS)
