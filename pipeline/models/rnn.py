@@ -73,8 +73,8 @@ _FAST = Recipe(
         "largest_gain": 1.0,
     },
     notes=(
-        "Chosen on the held-out names of draws 100 to 107: 53.8 % against 49.7 % with classes drawn uniformly and nn.Linear's "
-        "first recurrent matrix. The bound on the recurrent matrix costs nothing and keeps long names inside float16."
+        "Chosen on held-out names of draws 100 to 107: 53.9 %, against 49.7 % with classes drawn uniformly and the "
+        "recurrent matrix of nn.Linear. The bound on the recurrent matrix costs nothing and keeps long names inside float16."
     ),
 )
 
