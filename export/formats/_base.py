@@ -47,7 +47,10 @@ class Source:
 
 
 class Format(Protocol):
-    """One exported form in one precision. Stateless."""
+    """One exported form in one precision. Stateless.
+
+    One that is only for some models also has `applies(spec) -> bool`: for others it is not even listed as not built.
+    """
 
     @property
     def name(self) -> str:

@@ -74,7 +74,7 @@ _FAST = Recipe(
     },
     notes=(
         "Chosen on held-out names of draws 100 to 107: 53.9 %, against 49.7 % with classes drawn uniformly and the "
-        "recurrent matrix of nn.Linear. The bound on the recurrent matrix costs nothing and keeps long names inside float16."
+        "recurrent matrix of nn.Linear. The bound on that matrix costs nothing and keeps long names inside float16."
     ),
 )
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from export.bundle.types import Preprocess, TensorSpec
-from serve_bench.equivalence.probes import model_ready, synthetic
+from serve_bench.equivalence.probes import cut_by_length, model_ready, synthetic
 
 IMAGE = TensorSpec(name="image", dtype="float32", shape=("batch", 1, 2, 2), low=-0.5, high=2.5)
 TOKENS = TensorSpec(name="tokens", dtype="int64", shape=("batch", "time"))
@@ -81,3 +81,34 @@ def test_real_inputs_without_spread_still_give_a_spread(value):
     spec = TensorSpec(name="s", dtype="float32", shape=("batch", 3))
     found, _ = synthetic([spec], {"s": np.full((8, 3), value, np.float32)}, {"s": 0}, seed=0)
     assert abs(found["gaussian"]["s"].std() - 1.0) < 0.1
+
+
+SEQUENCE = (
+    TensorSpec(name="tokens", dtype="int64", shape=("batch", "length"), low=0, high=9),
+    TensorSpec(name="lengths", dtype="int64", shape=("batch",), low=1, high=64),
+)
+SEQUENCES = {"tokens": np.ones((8, 5), np.int64), "lengths": np.full(8, 3)}
+AXES = {"tokens": 0, "lengths": 0}
+
+
+def test_every_documented_length_is_asked_padded_with_what_is_no_constant():
+    found, _ = synthetic(SEQUENCE, SEQUENCES, AXES, seed=0, ranges={"length": (1, 64)})
+    tokens, lengths = (found["lengths"][name] for name in ("tokens", "lengths"))
+    assert tokens.shape == (256, 64)
+    assert lengths.tolist() == [n for n in range(1, 65) for _ in range(4)]
+    assert set(np.unique(tokens[:4, 1:])) == set(range(10))  # behind the end of the samples of length 1
+    assert "lengths" not in synthetic(SEQUENCE, SEQUENCES, AXES, seed=0)[0]
+
+
+def test_lengths_reach_no_further_than_the_sequences_of_a_probe():
+    found, _ = synthetic(SEQUENCE, SEQUENCES, AXES, seed=0)
+    assert found["uniform"]["tokens"].shape == (256, 5)
+    assert set(np.unique(found["uniform"]["lengths"])) == {1, 2, 3, 4, 5}
+    assert found["constant"]["lengths"].tolist() == [1, 1, 1, 5]
+
+
+def test_cut_sequences_hold_their_own_elements_and_no_more():
+    arrays = {"tokens": np.arange(12).reshape(4, 3), "lengths": np.array([1, 1, 2, 3])}
+    pieces = list(cut_by_length(arrays, AXES, {"tokens": 1}))
+    assert [p["tokens"].tolist() for p in pieces] == [[[0], [3]], [[6, 7]], [[9, 10, 11]]]
+    assert [p["lengths"].tolist() for p in pieces] == [[1, 1], [2], [3]]
