@@ -100,7 +100,7 @@ class TrainedModel:
     """torch.nn.Module: eval mode, CPU, float32."""
     recipe: Recipe | None
     metrics: Mapping[str, float]
-    """Fractions: "test_accuracy", "validation_accuracy"; losses: "test_loss", "train_loss" (of the last epoch); "test_mse"."""
+    """Fractions: "test_accuracy", "validation_accuracy"; "test_loss", "test_mse", "train_loss" (of the last epoch)."""
     seconds: float
     """Wall time of training, data loading and final evaluation excluded."""
     seed: int
