@@ -101,6 +101,10 @@ LOGISTIC = classifier(
             learning_rate=0.1,
             sampling="all",
             held_out=False,
+            notes=(
+                "The document names no rate. Three seeds each, on held-out images: 0.001 79.3 %, 0.01 86.4 %, "
+                "0.1 90.3 %, 1 89.1 %."
+            ),
         ),
     ),
     published=accuracy(0.83, TP3),
