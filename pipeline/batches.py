@@ -54,9 +54,9 @@ def full_batch(population: Population, recipe: Recipe, generator: Any) -> Iterat
         yield slice(None)
 
 
-def class_shares(targets: Any, recipe: Recipe) -> Any:
+def class_shares(targets: Any, recipe: Recipe, classes: int = 0) -> Any:
     """How often `by_class` draws each class: in proportion to its samples to the power `class_power`, 0 if not set."""
-    counts = targets.bincount().double()
+    counts = targets.bincount(minlength=classes).double()
     shares = counts.pow(float(recipe.options.get("class_power", 0.0))) * (counts > 0)
     return shares / shares.sum()
 

@@ -48,7 +48,8 @@ class Loop:
         self.population = Population(targets=self.targets, lengths=self._lengths())
         self.sampler, self.loss = SAMPLERS[recipe.sampling], LOSSES[recipe.loss]
         if recipe.loss == "uniform_cross_entropy":
-            self.loss = partial(self.loss, log_shares=class_shares(self.targets, recipe).log().float())
+            shares = class_shares(self.targets, recipe, len(spec.labels))
+            self.loss = partial(self.loss, log_shares=shares.log().float())
         self.steps = steps(self.population, recipe)
         self.epochs = _epochs(spec, recipe, self.steps)
         self.precision = _precision(recipe, device)
