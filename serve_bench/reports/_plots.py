@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -87,8 +88,18 @@ def drawn(size: tuple[float, float], title: str, draw: Callable[[Any], None]) ->
         return _svg(figure, title)
 
 
+def ticks(low: float, high: float, most: int = 4) -> list[float]:
+    """At most `most` round numbers between two positive ends, about evenly spread on a log axis; at least two."""
+    decades = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        found = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+        if len(found) >= 2:
+            return found[:: math.ceil(len(found) / most)]
+    return [low, high]
+
+
 def _log_time_axis(axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     from serve_bench.reports._format import unit_of
 
@@ -96,12 +107,10 @@ def _log_time_axis(axis: Any) -> None:
         unit, size = unit_of(value_ns * (1 + 1e-9))
         return f"{value_ns / size:.3g} {unit}"
 
-    low, high = axis.get_xlim()
     axis.set_xscale("log")
-    subs = (1.0,) if high / max(low, 1.0) > 300 else (1.0, 3.0)
-    axis.xaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
+    axis.xaxis.set_major_locator(FixedLocator(ticks(*axis.get_xlim())))
     axis.xaxis.set_major_formatter(FuncFormatter(shown))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.xaxis.set_minor_locator(NullLocator())
 
 
 def ecdf(summary: Summary) -> list[str]:

@@ -275,3 +275,18 @@ def test_a_figure_that_is_a_loss_stands_beside_the_loss():
     bundle.manifest = manifest(training=training, published=published)
     facts = dict(summarise(bundle).facts)
     assert facts["Training loss of the last epoch"] == "17.16 (published: 13.45, a document)"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [
+        (3.1e4, 4e5, [1e5, 3e5]),
+        (1.8e7, 6.5e7, [2e7, 5e7]),
+        (4.1e6, 5.2e6, [4.1e6, 5.2e6]),
+        (1e3, 2e8, [1e3, 1e5, 1e7]),
+    ],
+)
+def test_a_time_axis_has_two_to_four_ticks(low, high, wanted):
+    from serve_bench.reports._plots import ticks
+
+    assert ticks(low, high) == pytest.approx(wanted)
