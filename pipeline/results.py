@@ -12,7 +12,7 @@ from pathlib import Path
 
 from export.bundle.environment import environment, versions
 from export.bundle.errors import DataError
-from export.bundle.types import ModelSpec, Published, Recipe, TrainedModel, from_json, to_json
+from export.bundle.types import ModelSpec, Recipe, TrainedModel, from_json, to_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "zoo.jsonl"
@@ -52,10 +52,6 @@ def metric_of(spec: ModelSpec) -> str:
     if spec.published is not None:
         return spec.published.metric
     return "test_mse" if spec.task == "regression" else "test_accuracy"
-
-
-def figure_of(published: Published, metrics: Mapping[str, float]) -> float:
-    return metrics[published.metric]
 
 
 def run_of(trained: TrainedModel, recipe: Recipe, content: str) -> Run:

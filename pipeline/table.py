@@ -202,8 +202,8 @@ def print_verifications(judged: Any, *, as_json: bool) -> None:
     if as_json:
         _print_json({"verifications": judged.verifications, "missing": judged.missing})
         return
+    from serve_bench.equivalence.records import verdict_of
     from serve_bench.reports import _tables
-    from serve_bench.reports.summary import verdict_of
 
     columns = [
         ("backend", "left"),
@@ -223,8 +223,8 @@ def print_verifications(judged: Any, *, as_json: bool) -> None:
 
 
 def _verified_row(v: Verification) -> tuple[str, ...]:
+    from serve_bench.equivalence.records import verdict_of, worst_probe
     from serve_bench.reports import _tables
-    from serve_bench.reports.summary import verdict_of, worst_probe
 
     worst = worst_probe(v.probes)
     unexplained = sum(not d.explained for d in v.disagreements)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from export.bundle.store import Bundle
-from export.bundle.types import Verification, from_json
+from export.bundle.types import ProbeResult, Verification, from_json
 from serve_bench.cells import Cell
 
+Verdict = Literal["same", "not the same", "not checked"]
 RULES = 2
 """Raised when the same artifact may now get another verdict: what was judged by older rules is judged again."""
 
@@ -40,3 +42,15 @@ def pending(bundle: Bundle, cells: Sequence[Cell], environment_id: str, threads:
         if v.settings.get("asked", {}).get("rules") == RULES and not v.settings.get("broke")
     }
     return [c for c in cells if (c.artifact.sha256, c.backend, c.device) not in done]
+
+
+def worst_probe(probes: Sequence[ProbeResult]) -> ProbeResult | None:
+    """The probe and output with the largest error in terms of its band; one that failed before any that passed."""
+    return max(probes, key=lambda p: (not p.passed, p.error / p.band if p.band else p.error), default=None)
+
+
+def verdict_of(verification: Verification | None) -> Verdict:
+    """The one wording; a backend that broke was not checked."""
+    if verification is None or verification.settings.get("broke"):
+        return "not checked"
+    return "same" if verification.passed else "not the same"

@@ -21,9 +21,8 @@ from export.bundle.types import LENGTHS, Artifact, Disagreement, Json, Precision
 from export.progress import Progress
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
-from serve_bench.equivalence import bands, constants, judge
+from serve_bench.equivalence import bands, constants, judge, records
 from serve_bench.equivalence.probes import cut_by_length
-from serve_bench.equivalence.records import RULES
 from serve_bench.equivalence.truth import Truth
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ def verify_bundle(
     (`settings["broke"]`), and the rest stands. Raises BundleCorrupt where the truth itself cannot be read.
     """
     truth = Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess)
-    records: dict[str, Verification] = {}
+    found: dict[str, Verification] = {}
     pool = ThreadPoolExecutor(min(JOBS, available_cores()))
     with tempfile.TemporaryDirectory(prefix="pipeline-verify-") as folder, progress.stage(_title(cells)) as bar:
         judged = _Judged(truth, questions_of(truth, Path(folder)), bundle.manifest.task, threads, environment_id)
@@ -81,13 +80,13 @@ def verify_bundle(
             for future in as_completed(futures):
                 cell, record = futures[future], future.result()
                 bundle.append("verification", to_json(record))
-                records[cell.key] = record
+                found[cell.key] = record
                 said = f"{short(record)}  {record.seconds:.1f} s"
                 progress.finished(f"verify {cell.label}", said, well=record.passed)
-                bar.advance(len(records), len(cells))
+                bar.advance(len(found), len(cells))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-    return [records[cell.key] for cell in cells]
+    return [found[cell.key] for cell in cells]
 
 
 def _title(cells: Sequence[Cell]) -> str:
@@ -240,16 +239,17 @@ def verification(
         passed=not reason,
         reason=reason,
         seconds=seconds,
-        settings=settings | {"asked": {"threads": threads, "rules": RULES}, "broke": findings.broke},
+        settings=settings | {"asked": {"threads": threads, "rules": records.RULES}, "broke": findings.broke},
     )
 
 
 def short(record: Verification) -> str:
-    """ "error 2.1e-07, band 1.7e-06" or "failed: …", for the end of a progress line."""
-    if not record.passed:
-        return f"failed: {record.reason}"
-    test = next((p for p in record.probes if p.probe == "test"), None)
-    return "passed" if test is None else f"error {test.error:.2g}, band {test.band:.2g}"
+    """ "error 2.1e-07, band 1.7e-06" of the worst probe, or "not the same: …", for the end of a progress line."""
+    verdict = records.verdict_of(record)
+    if verdict != "same":
+        return f"{verdict}: {record.reason}"
+    worst = records.worst_probe(record.probes)
+    return verdict if worst is None else f"error {worst.error:.2g}, band {worst.band:.2g}"
 
 
 def _constants(bundle: Bundle, artifact: Artifact) -> Mapping[str, Json]:

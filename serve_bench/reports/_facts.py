@@ -113,7 +113,7 @@ def model_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
         if metric in training.metrics and (metric != "train_loss" or published):
             text = _metric(metric, training.metrics[metric])
             if published:
-                text += f" (published: {_metric(metric, published.figure)}, {published.source})"
+                text += f"; published: {_metric(metric, published.figure)}, by {published.source}"
             yield name, text
     if training.recipe:
         recipe = training.recipe

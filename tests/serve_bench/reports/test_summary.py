@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from report_records import CELLS, HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
 
-from serve_bench.reports.summary import summarise, worst_probe
+from serve_bench.equivalence.records import worst_probe
+from serve_bench.reports.summary import summarise
 
 
 def test_the_figures_of_a_row():
@@ -164,7 +165,7 @@ def test_the_facts_name_the_data_that_were_really_used():
     summary = summarise(whole())
     facts = dict(summary.facts)
     assert facts["Data"] == "digits: 1,400 training, 100 validation, 297 test — MNIST is not here"
-    assert facts["Test accuracy"] == "99.41 % (published: 99.37 %, a document)"
+    assert facts["Test accuracy"] == "99.41 %; published: 99.37 %, by a document"
     assert facts["Training"] == "61 s on cpu, seed 0"
     measuring = dict(summary.measuring)
     assert measuring["Inputs"] == "1,024 real test samples"

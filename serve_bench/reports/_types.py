@@ -1,0 +1,132 @@
+"""What a report shows of one bundle, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from export.bundle.types import Boundary, Environment, EpochRecord
+from serve_bench.equivalence.records import Verdict
+from serve_bench.latency.stats import Interval, Quantile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One artifact on one backend: what its verdict says."""
+
+    label: str
+    """The backend, and what of precision and device it does not say itself: "onnxruntime-cpu float16"."""
+    artifact: str
+    artifact_sha256: str
+    backend: str
+    device: str
+    precision_asked: str
+    precision_found: str
+    """Empty where it was not verified."""
+    precision_evidence: str
+    verdict: Verdict
+    reason: str
+    """Why it is not the same or could not be checked; empty where it is the same."""
+    error: float | None
+    """Against float64 on the worst probe and output, relative to the largest float64 output."""
+    band: float | None
+    """Largest error that passes."""
+    reference: float | None
+    """Eager's own error in this precision."""
+    probe: str
+    """The one of all whose error comes nearest its band or exceeds it most."""
+    output: str
+    """The worst output's name."""
+    samples: int
+    """Of that probe."""
+    decisions: int
+    disagreements: int
+    """Answers that differ from float64's, of `decisions`."""
+    metric: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One subject at one batch size and boundary."""
+
+    subject: Subject
+    batch: int
+    boundary: Boundary
+    quantiles: Mapping[str, Quantile]
+    """Of "p50", "p90", "p99" those that the sample bears; ns."""
+    throughput: float | None
+    """Samples a second at the median latency."""
+    ratio: Interval | None
+    """How many times as fast as eager at this batch, device and boundary; None for eager itself or without it."""
+    word: str
+    """One of "baseline", "faster", "slower", "indistinguishable", ""."""
+    delta: float | None
+    """δ of this batch and boundary, a fraction."""
+    runs: int
+    replicates: int
+    unsettled: int
+    """Replicates whose warm-up ended at its time limit."""
+    cold: Mapping[str, float]
+    """open_ns, first_run_ns."""
+    settings: Mapping[str, Any]
+    error: str
+    """Why there is no figure."""
+    latencies_ns: tuple[int, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Absent:
+    """What could not run or could not be built, with its reason."""
+
+    label: str
+    artifact: str
+    device: str
+    kind: Literal["not run", "not built"]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Everything that a report shows of one bundle."""
+
+    model: str
+    description: str
+    headline: str
+    """The result in one sentence."""
+    verdict: str
+    """The verification in one sentence."""
+    warnings: tuple[str, ...]
+    """What a reader must know before quoting a figure, a sentence or two each."""
+    subjects: tuple[Subject, ...]
+    rows: tuple[Row, ...]
+    """By batch, then boundary, then subject; the baseline first."""
+    absent: tuple[Absent, ...]
+    facts: tuple[tuple[str, str], ...]
+    """Name and text: data, training, accuracy, sizes."""
+    measuring: tuple[tuple[str, str], ...]
+    """Name and text: how the latencies were taken; empty where they were not."""
+    environment: Environment | None
+    """Where the figures were taken; None where only its id is known."""
+    environment_id: str
+    deltas: Mapping[str, float]
+    """δ by "batch 8, host"."""
+    run: str
+    command: str
+    """What takes these measurements again."""
+    digest: str
+    """Of the payload."""
+    history: tuple[EpochRecord, ...] = ()
+    """The learning curve."""
+    fit: tuple[tuple[float, float, float], ...] = ()
+    """Of a regression from one number to one: x, target and answer, by x."""
+    axes: tuple[str, str] = ("", "")
+    """Names of the first input and output."""
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        return tuple(sorted({row.batch for row in self.rows}))
+
+    @property
+    def boundaries(self) -> tuple[Boundary, ...]:
+        return tuple(dict.fromkeys(row.boundary for row in self.rows))
