@@ -118,8 +118,8 @@ class _Build:
         shapes = {"inputs": facts["inputs"], "outputs": facts["outputs"]}
         key = digest_of({"format": name, "parent": parent.content, **shapes, **key_of(name, self.export_options)})
         record = self.place.reuse(name, key)
-        if record is not None:
-            self.progress.done(f"export {name}", str(record.facts.get("failed", "up to date")))
+        if record is not None and "failed" not in record.facts:
+            self.progress.done(f"export {name}", "up to date")
             return record
         self.on_change()
         try:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from export.bundle.errors import ExportError
 from export.bundle.types import Recipe, TensorSpec
 from export.bundle.workspace import workspace
 from export.progress import Silent
@@ -144,3 +145,25 @@ def test_exports_and_every_form_is_the_same_model(spec, tmp_path, workers):
     assert [n.reason for n in built.not_built if n.failed] == []
     assert [v.reason for v in judged.verifications if not v.passed] == []
     assert {v.backend for v in judged.verifications} == set(BACKENDS)
+
+
+def test_a_form_that_failed_is_tried_again(tmp_path, monkeypatch):
+    from pipeline import build as stages
+
+    options, whole = Options(out=tmp_path, precisions=("float32",)), stages.write_one
+
+    def broken(name, source, destination):
+        if name == "onnx":
+            raise ExportError("onnx: the exporter ran out of memory")
+        return whole(name, source, destination)
+
+    def run():
+        with workspace(tmp_path / "b") as place:
+            return build(place, Tiny(MODELS["unit-sum"], tmp_path), options, Silent(), on_change=lambda: None)
+
+    monkeypatch.setattr(stages, "write_one", broken)
+    assert "onnx: the exporter ran out of memory" in [n.reason for n in run().not_built]
+    monkeypatch.setattr(stages, "write_one", whole)
+    again = run()
+    assert [n for n in again.not_built if n.failed] == []
+    assert "onnx" in {a.format for a in again.bundle.artifacts}
