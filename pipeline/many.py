@@ -7,18 +7,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.bundle.errors import ExportError, UsageError
+from export.bundle.errors import BundleError, ExportError, UsageError
 from export.progress import Progress
 from export.registry import entries, entry
 from pipeline import results
 from pipeline.options import Options
 from pipeline.reproduction import Row, deployed_from_bundle, rows
 from pipeline.reproduction_page import write
+from pipeline.variants import with_params
 
 COMMAND = (sys.executable, "-P", "-m", "pipeline.cli", "train-export")
 
@@ -104,8 +106,20 @@ def train_export_many(
         entry("pipeline.models", "model", name)
     finished = run_many(chosen, words, jobs, options.out, progress)
     deployed = {(name, ""): deployed_from_bundle(options.out / name) for name in chosen}
-    found = rows(results.read(), deployed, chosen)
+    found = rows([*_trained_here(chosen, options.out), *results.read()], deployed, chosen)
     return Outcome(finished=tuple(finished), rows=tuple(found), reports=write(found, options.out))
+
+
+def _trained_here(ids: Sequence[str], out: Path) -> Iterator[results.Run]:
+    """The training of each bundle: what the kept results say of the same recipe and seed comes before it."""
+    from export.bundle.store import Bundle
+
+    for name in ids:
+        with suppress(BundleError):
+            manifest = Bundle.open(out / name).manifest
+            run = results.run_of_bundle(with_params(entry("pipeline.models", "model", name), {}), manifest)
+            if run is not None:
+                yield run
 
 
 def raise_for(finished: Sequence[Finished]) -> None:

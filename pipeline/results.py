@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from export.bundle.environment import environment, versions
+from export.bundle.environment import environment
 from export.bundle.errors import DataError
-from export.bundle.types import ModelSpec, Recipe, TrainedModel, from_json, to_json
+from export.bundle.store import Manifest, Training
+from export.bundle.types import Environment, ModelSpec, Recipe, TrainedModel, from_json, to_json
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "zoo.jsonl"
@@ -55,22 +56,39 @@ def metric_of(spec: ModelSpec) -> str:
 
 
 def run_of(trained: TrainedModel, recipe: Recipe, content: str) -> Run:
-    spec, metric = trained.spec, metric_of(trained.spec)
+    """A run that has just been made."""
+    training = Training(
+        recipe=recipe, seed=trained.seed, seconds=trained.seconds, metrics=trained.metrics, history=trained.history
+    )
+    return _run(trained.spec, training, environment(), datetime.now(UTC), content, _commit())
+
+
+def run_of_bundle(spec: ModelSpec, manifest: Manifest) -> Run | None:
+    """The training that a bundle came from; None where it was trained elsewhere or on other data than the model's."""
+    training = manifest.training
+    if training.recipe is None or manifest.dataset.name != spec.dataset or metric_of(spec) not in training.metrics:
+        return None
+    return _run(spec, training, manifest.environment, datetime.fromisoformat(manifest.created), "", "")
+
+
+def _run(spec: ModelSpec, training: Training, where: Environment, made: datetime, content: str, commit: str) -> Run:
+    metric = metric_of(spec)
+    gpu = where.gpus[0]["name"] if where.gpus else "no GPU"
     return Run(
         id=spec.id,
         variant=spec.variant,
-        recipe=recipe.name,
-        seed=trained.seed,
+        recipe=training.recipe.name if training.recipe else "",
+        seed=training.seed,
         metric=metric,
-        figure=trained.metrics[metric],
-        metrics=trained.metrics,
-        seconds=round(trained.seconds, 3),
-        epochs=len(trained.history),
+        figure=training.metrics[metric],
+        metrics=training.metrics,
+        seconds=round(training.seconds, 3),
+        epochs=len(training.history),
         content=content,
-        commit=_commit(),
-        machine=_machine(),
-        torch=versions().get("torch", ""),
-        date=datetime.now(UTC).date().isoformat(),
+        commit=commit,
+        machine=f"{where.cores} × {where.cpu}, {gpu}",
+        torch=where.versions.get("torch", ""),
+        date=made.date().isoformat(),
     )
 
 
@@ -110,9 +128,3 @@ def _commit() -> str:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def _machine() -> str:
-    found = environment()
-    gpu = found.gpus[0]["name"] if found.gpus else "no GPU"
-    return f"{found.cores} × {found.cpu}, {gpu}"

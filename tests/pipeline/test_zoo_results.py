@@ -150,3 +150,26 @@ def test_a_failure_does_not_stop_the_rest(tmp_path, monkeypatch):
     assert ("b", False, "error: no data") in said.lines
     with pytest.raises(Exception, match="1 of 3 models failed: b"):
         many.raise_for(finished)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "metric", "wanted"), [("mnist", "test_accuracy", 0.9), ("digits", "test_accuracy", None)]
+)
+def test_a_bundle_brings_its_own_training_unless_on_other_data(dataset, metric, wanted):
+    from types import SimpleNamespace
+
+    from export.registry import entry
+    from pipeline.variants import with_params
+
+    spec = with_params(entry("pipeline.models", "model", "mlp"), {})
+    training = SimpleNamespace(recipe=spec.recipes[0], seed=3, seconds=1.5, metrics={metric: 0.9}, history=(1, 2))
+    where = SimpleNamespace(gpus=(), cores=2, cpu="C", versions={"torch": "2"})
+    manifest = SimpleNamespace(
+        training=training, dataset=SimpleNamespace(name=dataset), environment=where, created="2026-01-02T03:04:05+00:00"
+    )
+    found = results.run_of_bundle(spec, manifest)
+    if wanted is None:
+        assert found is None
+    else:
+        assert (found.key, found.figure, found.epochs) == (("mlp", "", "fast", 3), wanted, 2)
+        assert (found.machine, found.date) == ("2 × C, no GPU", "2026-01-02")
