@@ -57,7 +57,7 @@ def load_own(
         if weights is not None:
             raise UsageError(f"--weights {weights}: a .pt2 holds its weights; leave --weights out")
         return _own_program(Path(target), stored, inputs, bool(dynamic), name)
-    module, factory, facts = module_from_factory(target, weights)
+    module, _, facts = module_from_factory(target, weights)
     arrays = bound(stored, *forward_parameters(module), inputs)
     if dynamic:
         _check_batch(arrays, inputs)
@@ -69,7 +69,7 @@ def load_own(
     outputs, nested = output_specs(module, specs, example, target)
     if nested:
         module = with_forward(module, lambda forward, *values: _flat(forward(*values)))
-    trained = _trained(name or factory, module, specs, outputs, arrays, facts)
+    trained = _trained(name or Path(target.rpartition(":")[0]).stem, module, specs, outputs, arrays, facts)
     return OwnModel(trained=trained, arrays=arrays, example=example, program=None)
 
 

@@ -99,6 +99,16 @@ class _Build:
         for name in order(chosen):
             if name != "weights" and applies(name, self.trained.spec):
                 self._format(name, known[name])
+        for name in order():
+            if name not in self.stages and name not in chosen:
+                self._keep(name, known[name])
+
+    def _keep(self, name: str, kind: Format) -> None:
+        """A form that was not asked for stays in the bundle where it is up to date."""
+        parent = self.artifacts.get(kind.needs or "weights")
+        record = self.place.reuse(name, self._key(name, parent)) if parent else None
+        if record is not None and "failed" not in record.facts:
+            self.stages[name] = record
 
     def _format(self, name: str, kind: Format) -> None:
         needs = kind.needs or "weights"
@@ -113,10 +123,13 @@ class _Build:
         if failed is not None:
             self.not_built.append(not_built(name, self.export_options, str(failed)))
 
-    def _reuse_or_write(self, name: str, parent: Artifact) -> StageRecord:
+    def _key(self, name: str, parent: Artifact) -> str:
         facts = self.stages["weights"].facts
         shapes = {"inputs": facts["inputs"], "outputs": facts["outputs"]}
-        key = digest_of({"format": name, "parent": parent.content, **shapes, **key_of(name, self.export_options)})
+        return digest_of({"format": name, "parent": parent.content, **shapes, **key_of(name, self.export_options)})
+
+    def _reuse_or_write(self, name: str, parent: Artifact) -> StageRecord:
+        key = self._key(name, parent)
         record = self.place.reuse(name, key)
         if record is not None and "failed" not in record.facts:
             self.progress.done(f"export {name}", "up to date")

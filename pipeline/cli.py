@@ -149,7 +149,7 @@ def train_export(
 @click.argument("model")
 @stack(OUT, DEVICE, DATA, TRAINING, COMMON)
 def train(model: str, quiet: bool, as_json: bool, **given: Any) -> None:
-    """Train MODEL only; `train-export` or `export` then continues from these weights.
+    """Train MODEL only; `train-export` then continues from these weights.
 
     \b
     pipeline train cnn --seed 1

@@ -15,7 +15,8 @@ from export.bundle.types import Measurement, Verification, to_json
 from export.progress import Progress
 from export.registry import entries
 from export.run import NotBuilt
-from pipeline.options import Options
+from pipeline.options import BATCHES, Options
+from serve_bench._child import fixed_batch
 from serve_bench.cells import Cell, Missing, plan
 from serve_bench.worker import Workers
 
@@ -74,7 +75,7 @@ def measure(
     chosen = [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
     here = environment().id
     settings: dict[str, Any] = {
-        "batches": options.batches,
+        "batches": batches_of(bundle, options),
         "replicates": options.replicates,
         "threads": options.threads,
         "isolate": options.isolate,
@@ -93,6 +94,12 @@ def measure(
     if kept:
         progress.note(f"the report now shows this run; also kept: {kept}")
     return measured
+
+
+def batches_of(bundle: Bundle, options: Options) -> tuple[int, ...]:
+    """The batch sizes asked for; where none was, and the model's is fixed, that one."""
+    fixed = fixed_batch(bundle.manifest.inputs)
+    return options.batches if fixed is None or options.batches != BATCHES else (fixed,)
 
 
 def write_reports(bundle: Bundle) -> dict[str, Path]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
 
 from export.bundle.errors import UnknownName
-from export.bundle.types import Precision, Value
+from export.bundle.types import Value
 from export.formats._engine_facts import canonical_target
+from export.registry import entries
+from serve_bench.cells import backend_named
 
 BATCHES = (1, 8, 64, 512)
 
@@ -49,6 +50,10 @@ class Options:
     def __post_init__(self) -> None:
         """Raises UnknownName before any work is done."""
         canonical_target(self.target)
-        for precision in self.precisions:
-            if precision not in get_args(Precision):
-                raise UnknownName("precision", precision, get_args(Precision))
+        if self.precisions:
+            known = {form.precision for form in entries("export.formats").values()}
+            for precision in self.precisions:
+                if precision not in known:
+                    raise UnknownName("precision", precision, known)
+        for name in self.backends:
+            backend_named(name)

@@ -140,6 +140,16 @@ def recipe_of(spec: ModelSpec, options: Options) -> Recipe:
     )
 
 
+def _check_fits(spec: ModelSpec, name: str, stored: Arrays) -> None:
+    """Raises UsageError where a data set has not the model's inputs."""
+    for tensor in spec.inputs:
+        found = np.shape(stored[tensor.name])[1:] if tensor.name in stored else None
+        wanted = tensor.shape[1:]
+        if found is None or any(w != f for w, f in zip(wanted, found, strict=False) if isinstance(w, int)):
+            has = ", ".join(f"{n} {np.shape(v)[1:]}" for n, v in stored.items())
+            raise UsageError(f"{spec.id} takes {tensor.name} {wanted}, and {name} has {has}; choose another --dataset")
+
+
 class ZooOrigin:
     """A model of the zoo: trained here, or with `weights` that were trained elsewhere."""
 
@@ -174,6 +184,7 @@ class ZooOrigin:
     def data(self) -> Any:
         with self._progress.stage(f"data {self._dataset.name}") as bar:
             data = self._dataset.load(self._root, self._progress)
+            _check_fits(self.spec, self._dataset.name, data.test.stored)
             facts = data.facts
             bar.advance(1, 1, f"{facts.train:,} train, {facts.validation:,} held out, {facts.test:,} test")
         return data

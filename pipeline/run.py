@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from export.bundle.errors import BundleError, ExportError, UsageError
+from export.bundle.errors import BackendUnavailable, BundleError, ExportError, UsageError
 from export.bundle.store import Bundle, Training
 from export.bundle.workspace import check_writable, workspace
 from export.progress import Progress
@@ -127,6 +127,8 @@ def export_own(
             f"{target_model}: a zoo model needs --weights (to train it: `pipeline train-export {target_model}`); "
             "a network of your own is named FILE.py:FACTORY or FILE.pt2"
         )
+    elif name is not None:
+        raise UsageError("--name: is for a network of your own; a zoo model keeps its name, and --out names a folder")
     else:
         origin = ZooOrigin(target_model, options, progress, weights=weights)
     return run_all(origin, options, progress, bench=not no_bench)
@@ -140,7 +142,10 @@ def verify_path(
         if path.is_file():
             raise UsageError(f"{path}: is a file, not a bundle; judge it with --reference MODEL.pt2 --inputs X.npz")
         bundle = Bundle.open(path, trust=options.trust)
-        return judge_bundle(bundle, options, progress, "no").judged
+        judged = judge_bundle(bundle, options, progress, "no").judged
+        if not judged.verifications and not judged.missing:
+            raise BackendUnavailable(f"{path}: holds nothing of what was asked for; see --precision and --backend")
+        return judged
     if reference is None or inputs is None:
         raise UsageError("a bare file is verified with both --reference MODEL.pt2 and --inputs X.npz")
     from serve_bench.equivalence.pair import verify_pair

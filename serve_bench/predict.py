@@ -87,6 +87,8 @@ def predict(
 
 def _read(given: Path | str, artifact: Artifact, bundle: Bundle) -> Read:
     if takes_text(artifact.inputs) and Path(given).suffix.lower() not in ARRAYS:
+        if Path(given).is_file():
+            raise DataError(f"{given}: is a file, and this model takes a text; give the text itself, or an .npz")
         return text_as_input(str(given), artifact.inputs)
     return read_inputs(Path(given), artifact.inputs, bundle.manifest.preprocess)
 

@@ -78,7 +78,7 @@ def test_specs_are_found_by_running_the_model(lstm):
         ("output1_0", (2, "batch", 7)),
         ("output1_1", (2, "batch", 7)),
     ]
-    assert (own.trained.spec.id, own.trained.spec.task, own.trained.dataset.test) == ("tagger", "unlabelled", 12)
+    assert (own.trained.spec.id, own.trained.spec.task, own.trained.dataset.test) == ("net", "unlabelled", 12)
     assert (own.arrays["letters"].shape, own.example["letters"].shape) == ((12, 6, 5), (8, 6, 5))
 
 

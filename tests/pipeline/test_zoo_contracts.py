@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.bundle.errors import ExportError
+from export.bundle.errors import ExportError, UsageError
 from export.bundle.types import Recipe, TensorSpec
 from export.bundle.workspace import workspace
 from export.progress import Silent
@@ -167,3 +167,40 @@ def test_a_form_that_failed_is_tried_again(tmp_path, monkeypatch):
     again = run()
     assert [n for n in again.not_built if n.failed] == []
     assert "onnx" in {a.format for a in again.bundle.artifacts}
+
+
+def test_a_form_that_is_not_asked_for_stays(tmp_path):
+    def run(*precisions):
+        options = Options(out=tmp_path, precisions=precisions)
+        with workspace(tmp_path / "b") as place:
+            built = build(place, Tiny(MODELS["unit-sum"], tmp_path), options, Silent(), on_change=lambda: None)
+        return {artifact.name for artifact in built.bundle.artifacts}
+
+    everything = run("float32", "float16")
+    assert {"onnx", "onnx float16", "torchscript"} <= everything
+    assert run("float16") == everything
+
+
+def test_a_data_set_of_other_inputs_is_refused_by_name():
+    from pipeline.origins import _check_fits
+
+    cnn = with_params(MODELS["cnn"], {})
+    _check_fits(cnn, "mnist", {"image": np.zeros((2, 1, 28, 28))})
+    with pytest.raises(UsageError, match=r"cnn takes image \(1, 28, 28\), and names has letters \(19,\)"):
+        _check_fits(cnn, "names", {"letters": np.zeros((2, 19))})
+    with pytest.raises(UsageError, match=r"and digits-8x8 has image \(1, 8, 8\)"):
+        _check_fits(cnn, "digits-8x8", {"image": np.zeros((2, 1, 8, 8))})
+
+
+def test_a_model_of_a_fixed_batch_is_measured_at_it():
+    from types import SimpleNamespace
+
+    from pipeline.judge import batches_of
+
+    def bundle(first):
+        spec = TensorSpec(name="x", dtype="float32", shape=(first, 3))
+        return SimpleNamespace(manifest=SimpleNamespace(inputs=(spec,)))
+
+    assert batches_of(bundle(4), Options()) == (4,)
+    assert batches_of(bundle(4), Options(batches=(2,))) == (2,)
+    assert batches_of(bundle("batch"), Options()) == Options().batches
