@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
 from typing import Any
 
 from export.bundle.types import Parameter, Recipe, Variant
-from pipeline.models._mnist import DAY_2, JOURNEY, NORMALISED, UNIT, accuracy, classifier
+from pipeline.models._mnist import (
+    DOUBLE_SOFTMAX,
+    NORMALISED,
+    UNIT,
+    accuracy,
+    classifier,
+    epochs,
+    fast,
+    rate,
+)
+from pipeline.models._sources import DAY_2, JOURNEY
 
 
 def build() -> Any:
@@ -148,35 +157,14 @@ CNN = classifier(
     description="conv 20 and 30 (5×5), max pooling, 60 hidden units, dropout; handwritten digits",
 )
 
-_DAY_2 = Recipe(
-    name="published",
-    epochs=10,
-    batch_size=64,
-    optimizer="sgd",
-    learning_rate=1.0,
-    loss="double_softmax",
-    sampling="all",
-    held_out=False,
-    notes="Cross entropy of the softmax's probabilities, as if they were logits: the document's own.",
-)
-
-_FAST_PLAIN = Recipe(
-    name="fast",
-    epochs=3,
-    batch_size=256,
-    optimizer="adamw",
-    learning_rate=6e-3,
-    schedule="one-cycle",
-    precision="bfloat16",
-    options={"warm_up": 0.2, "last_rate": 0.01, "weight_decay": 0.01},
-)
+_FAST_PLAIN = fast(3, 256, 6e-3)
 
 SINGLE = classifier(
     "cnn-single",
     build_single,
     "log_probabilities",
     NORMALISED,
-    recipes=(replace(_FAST_PLAIN, epochs=6, options={**_FAST_PLAIN.options, "dropout": 0.1}), _PUBLISHED),
+    recipes=(fast(6, 256, 6e-3, dropout=0.1), _PUBLISHED),
     published=accuracy(0.9674, JOURNEY),
     description="two 3×3 convolutions of one channel, 100 hidden units, dropout; handwritten digits",
 )
@@ -186,7 +174,7 @@ FLAT = classifier(
     build_flat,
     "probabilities",
     UNIT,
-    recipes=(replace(_FAST_PLAIN, epochs=2, batch_size=128), _DAY_2),
+    recipes=(fast(2, 128, 6e-3), DOUBLE_SOFTMAX),
     published=accuracy(0.912, DAY_2, best=0.948, note="94.8 % after two epochs, 91.2 % after ten"),
     description="conv 4 (3×3), 512 hidden units, softmax; handwritten digits",
 )
@@ -196,24 +184,19 @@ POOL1 = classifier(
     build_pool1,
     "probabilities",
     UNIT,
-    recipes=(_FAST_PLAIN, _DAY_2),
+    recipes=(_FAST_PLAIN, DOUBLE_SOFTMAX),
     published=accuracy(0.978, DAY_2),
     description="conv 4 (3×3), max pooling, 512 hidden units, softmax; handwritten digits",
 )
-
-_RATE = Parameter(
-    name="rate", default=0.3, low=1e-6, high=10, sets="learning_rate", help="rate of the published recipe"
-)
-_EPOCHS = Parameter(name="epochs", default=5, low=1, high=1000, sets="epochs", help="epochs of the published recipe")
 
 POOL2 = classifier(
     "cnn-pool2",
     build_pool2,
     "probabilities",
     UNIT,
-    recipes=(_FAST_PLAIN, _DAY_2),
+    recipes=(_FAST_PLAIN, DOUBLE_SOFTMAX),
     description="twice conv 4 (3×3) and max pooling, 512 hidden units, softmax; handwritten digits",
-    parameters=(_RATE,),
+    parameters=(rate(0.3),),
     variants=(
         Variant(published=accuracy(0.978, DAY_2)),
         Variant(params={"rate": 0.1}, published=accuracy(0.976, DAY_2)),
@@ -226,12 +209,12 @@ POOL3 = classifier(
     build_pool3,
     "probabilities",
     UNIT,
-    recipes=(replace(_FAST_PLAIN, epochs=4), _DAY_2),
+    recipes=(fast(4, 256, 6e-3), DOUBLE_SOFTMAX),
     description="three times conv (3×3) and max pooling, 9 hidden units a channel, softmax; handwritten digits",
     parameters=(
         Parameter(name="channels", default=16, low=1, high=1024, help="of each convolution"),
-        _RATE,
-        _EPOCHS,
+        rate(0.3),
+        epochs(5),
     ),
     variants=(
         Variant(params={"channels": 4}, published=accuracy(0.85, DAY_2, note="mid-80s")),

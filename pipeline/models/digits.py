@@ -6,8 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 from export.bundle.types import ModelSpec, Parameter, Published, Recipe, TensorSpec, Variant
-
-_LECTURE = "Lecture 23 “pytorch – nn”"
+from pipeline.models._sources import LECTURE
 
 
 def build_logistic() -> Any:
@@ -109,7 +108,7 @@ def _fast(epochs: int, batch_size: int, rate: float, decay: float, moved: float 
 
 
 def _accuracy(figure: float) -> Published:
-    return Published(figure=figure, metric="test_accuracy", source=_LECTURE)
+    return Published(figure=figure, metric="test_accuracy", source=LECTURE)
 
 
 def _classifier(name: str, build: Any, **more: Any) -> ModelSpec:

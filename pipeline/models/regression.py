@@ -8,10 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from export.bundle.types import ModelSpec, Parameter, Published, Recipe, TensorSpec, Variant
-
-_DAY_1 = "Working Notes – Learning PyTorch – Day 1"
-_LECTURE = "Lecture 23 “pytorch – nn”"
-_TP3 = "TP3: NN and CNN with PyTorch"
+from pipeline.models._sources import DAY_1, TP3
 
 
 def build_weights(size: int) -> Any:
@@ -143,8 +140,8 @@ LINEAR_SYSTEM = _regression(
         ),
     ),
     variants=(
-        Variant(published=_mse(0.0, _DAY_1, "x = [1, 1], loss 0")),
-        Variant(params={"step": 0.1}, published=_mse(0.8**18, _DAY_1, "x = [0.8658, 0.8658]: an error of 0.8⁹ each")),
+        Variant(published=_mse(0.0, DAY_1, "x = [1, 1], loss 0")),
+        Variant(params={"step": 0.1}, published=_mse(0.8**18, DAY_1, "x = [0.8658, 0.8658]: an error of 0.8⁹ each")),
     ),
 )
 
@@ -164,7 +161,7 @@ UNIT_SUM = _regression(
             "and 100 steps leave nothing that float32 could show.",
         ),
     ),
-    published=_mse(0.0, _TP3, "w = 0.2 in each entry"),
+    published=_mse(0.0, TP3, "w = 0.2 in each entry"),
     description="w in xᵀw = 1 with x = ones(5), by gradient descent on (1 − xᵀw)²",
 )
 
@@ -193,7 +190,7 @@ SINE = _regression(
     published=Published(
         figure=13.45,
         metric="train_loss",
-        source=_DAY_1,
+        source=DAY_1,
         note="sum of squares at the 40th step; a = [0.983, 0.943] after it",
     ),
     description="a₀·sin(a₁·x) fitted to the sine of 1,000 random points",

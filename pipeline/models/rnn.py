@@ -7,8 +7,7 @@ from typing import Any
 
 from export.bundle.types import ModelSpec, Parameter, Published, Recipe, Step, TensorSpec, Variant
 from pipeline.datasets.names import LANGUAGES, LETTERS, LONGEST
-
-SOURCE = "Working Notes – Learning PyTorch – Day 2"
+from pipeline.models._sources import DAY_2
 
 
 def build(relus: int, hidden: int) -> Any:
@@ -80,7 +79,7 @@ _FAST = Recipe(
 
 
 def _spec(name: str, relus: int, cell: str, published: dict[int, float]) -> ModelSpec:
-    figures = {h: Published(figure=f, metric="test_accuracy", source=SOURCE) for h, f in published.items()}
+    figures = {h: Published(figure=f, metric="test_accuracy", source=DAY_2) for h, f in published.items()}
     return ModelSpec(
         id=name,
         task="classification",
