@@ -15,14 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from export.bundle.files import digest_of, write_atomic
 from export.bundle.types import ModelSpec, Recipe, to_json
 from export.progress import Bar, Silent
 from export.registry import entries, entry
 from pipeline import results
-from pipeline.datasets._base import Data, Dataset, Redrawn, data_root
+from pipeline.datasets._base import Data, Redrawn, data_root, drawn_by
 from pipeline.loop import VERSION
 from pipeline.reproduction import rows
 from pipeline.reproduction_page import markdown
@@ -104,16 +103,14 @@ def _is_long(job: Job) -> bool:
 
 
 def load(name: str, seed: int) -> Data:
-    """The data set; the seed draws the held-out samples of one that is drawn anew for each."""
-    dataset = entry("pipeline.datasets", "dataset", name)
-    return _loaded(name, seed if isinstance(dataset, Redrawn) else None)
+    """The data set, kept; the seed counts where it draws the held-out samples."""
+    redrawn = isinstance(entry("pipeline.datasets", "dataset", name), Redrawn)
+    return _loaded(name, seed if redrawn else 0)
 
 
 @lru_cache(maxsize=8)
-def _loaded(name: str, seed: int | None) -> Data:
-    dataset: Any = entry("pipeline.datasets", "dataset", name)
-    chosen: Dataset = dataset if seed is None else dataset.drawn(seed)
-    return chosen.load(data_root(None), Silent())
+def _loaded(name: str, seed: int) -> Data:
+    return drawn_by(seed, entry("pipeline.datasets", "dataset", name)).load(data_root(None), Silent())
 
 
 def run(job: Job, end: float) -> Run:
@@ -121,7 +118,7 @@ def run(job: Job, end: float) -> Run:
     from pipeline.train import train
 
     data = load(job.spec.dataset, job.seed)
-    folder = WORK / "-".join([job.spec.id, *job.spec.variant.split(), job.recipe.name, str(job.seed)])
+    folder = WORK / "-".join([job.spec.name, job.recipe.name, str(job.seed)])
     trained = train(
         job.spec,
         job.recipe,
@@ -145,23 +142,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     end = time.monotonic() + 60 * chosen.minutes
     left = 0
-    for job in list(jobs(results.read(chosen.results))):
+    runs = results.read(chosen.results)
+    done = results.latest(runs)
+    for job in jobs(runs):
         if chosen.ids and job.spec.id not in chosen.ids:
             continue
-        found = results.latest(results.read(chosen.results)).get(job.key)
+        found = done.get(job.key)
         if found is not None and found.content == job.content(load(job.spec.dataset, job.seed).facts.digest):
             continue
         if time.monotonic() > end:
             left += 1
             continue
         try:
-            done = run(job, end)
+            made = run(job, end)
         except OutOfTime:
             left += 1
             print(f"… {job.name}: the time is over; it goes on from its last epoch", file=sys.stderr)
             continue
-        results.append(done, chosen.results)
-        print(f"✓ {job.name}: {done.metric} {done.figure:.4f}, {done.seconds:.1f} s", file=sys.stderr, flush=True)
+        results.append(made, chosen.results)
+        print(f"✓ {job.name}: {made.metric} {made.figure:.4f}, {made.seconds:.1f} s", file=sys.stderr, flush=True)
     print(f"{left} runs are left" if left else "every run is there", file=sys.stderr)
     table = chosen.results.with_suffix(".md")
     text = f"# Published figures and ours\n\n{markdown(rows(results.read(chosen.results), {}))}"

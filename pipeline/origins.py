@@ -156,7 +156,7 @@ class ZooOrigin:
     program: Path | None = None
 
     def __init__(self, model: str, options: Options, progress: Progress, weights: Path | None = None) -> None:
-        from pipeline.datasets._base import Redrawn, data_root, resolve
+        from pipeline.datasets._base import data_root, drawn_by, resolve
 
         self.spec: ModelSpec = with_params(entry("pipeline.models", "model", model), options.params)
         self.recipe = recipe_of(self.spec, options)
@@ -164,12 +164,11 @@ class ZooOrigin:
         self._root = data_root(options.data_dir)
         self._device = training_device(options.device)
         self._dataset, self._note = resolve(options.dataset, self.spec.dataset, self._root, progress)
-        if isinstance(self._dataset, Redrawn):
-            self._dataset = self._dataset.drawn(self.recipe.seed)
+        self._dataset = drawn_by(self.recipe.seed, self._dataset)
 
     @property
     def id(self) -> str:
-        return "-".join([self.spec.id, *self.spec.variant.split()])
+        return self.spec.name
 
     @property
     def preprocess(self) -> Preprocess:

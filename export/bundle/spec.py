@@ -153,6 +153,11 @@ class ModelSpec:
         defaults = {p.name: p.default for p in self.parameters}
         return " ".join(f"{n}={_plain(v)}" for n, v in self.params.items() if defaults.get(n) != v)
 
+    @property
+    def name(self) -> str:
+        """ "mlp1-width=5000-batch=256": the id, and what is set otherwise than the defaults; the name of its folder."""
+        return "-".join([self.id, *self.variant.split()])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:

@@ -83,6 +83,11 @@ class Redrawn(Protocol):
     def drawn(self, seed: int) -> Dataset: ...
 
 
+def drawn_by(seed: int, dataset: Dataset) -> Dataset:
+    """The data set with its held-out samples drawn by `seed`, itself where they are always the same."""
+    return dataset.drawn(seed) if isinstance(dataset, Redrawn) else dataset
+
+
 def data_root(option: Path | None) -> Path:
     """Folder of all data sets: `--data-dir`, else `PIPELINE_DATA`, else the user's cache folder."""
     if option is not None:
