@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import click
 
 from pipeline import __version__
 from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, OUT, TARGET, TRAINING, stack, words_of
+from pipeline.group import Group
 
 # What torch leaves behind is given back with the process: collecting it first takes 1.4 s.
 atexit.register(gc.freeze)
@@ -20,48 +19,7 @@ atexit.register(gc.freeze)
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-class _Group(click.Group):
-    """Turns our own errors into one line on stderr and the exit status of their kind."""
-
-    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
-        from export.bundle.errors import PipelineError
-
-        run: Any = super().main
-        if not standalone_mode:
-            return run(*args, standalone_mode=False, **kwargs)
-        try:
-            status = run(*args, standalone_mode=False, **kwargs)
-            sys.exit(status if isinstance(status, int) else 0)
-        except click.ClickException as error:
-            error.show()
-            sys.exit(error.exit_code)
-        except PipelineError as error:
-            _end(str(error), error.exit_status)
-        except (click.Abort, KeyboardInterrupt):
-            _end("interrupted; run the same command again and it continues where it stopped", 130)
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            full = "; free some space and run again, what was done is kept" if error.errno == errno.ENOSPC else ""
-            _end(f"{where}{error.strerror or error}{full}", 1)
-        except MemoryError:
-            _end("out of memory; close other programs or choose smaller batches", 1)
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        from export.bundle.errors import UnknownName
-
-        if args and not args[0].startswith("-") and args[0] not in self.commands:
-            raise UnknownName("command", args[0], self.commands)
-        return super().resolve_command(ctx, args)
-
-
-def _end(message: str, status: int) -> None:
-    if "--debug" in sys.argv:
-        raise  # noqa: PLE0704
-    click.echo(f"error: {' '.join(message.split())}", err=True)
-    sys.exit(status)
-
-
-@click.group(cls=_Group, context_settings=CONTEXT)
+@click.group(cls=Group, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="pipeline")
 def main() -> None:
     """From a trained PyTorch model to a verified, measured, deployable bundle.

@@ -1,0 +1,50 @@
+"""How a command ends: our own errors as one line on stderr, with the exit status of their kind."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Any
+
+import click
+
+
+class Group(click.Group):
+    """Turns our own errors into one line on stderr and the exit status of their kind."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        from export.bundle.errors import PipelineError
+
+        run: Any = super().main
+        if not standalone_mode:
+            return run(*args, standalone_mode=False, **kwargs)
+        try:
+            status = run(*args, standalone_mode=False, **kwargs)
+            sys.exit(status if isinstance(status, int) else 0)
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except PipelineError as error:
+            _end(str(error), error.exit_status)
+        except (click.Abort, KeyboardInterrupt):
+            _end("interrupted; run the same command again and it continues where it stopped", 130)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            full = "; free some space and run again, what was done is kept" if error.errno == errno.ENOSPC else ""
+            _end(f"{where}{error.strerror or error}{full}", 1)
+        except MemoryError:
+            _end("out of memory; close other programs or choose smaller batches", 1)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        from export.bundle.errors import UnknownName
+
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            raise UnknownName("command", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+
+def _end(message: str, status: int) -> None:
+    if "--debug" in sys.argv:
+        raise  # noqa: PLE0704
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(status)
