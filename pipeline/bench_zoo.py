@@ -32,6 +32,8 @@ WORK = results.RESULTS.parent / ".work"
 QUICK_S = 60.0
 SEEDS = {"quick": 5, "fast": 3, "published": 1}
 """Runs of one variant: five of those under a minute, else three of `fast` and one of `published`."""
+DRAWS = 10
+"""Runs of `fast` where each seed draws other held-out samples: so few of them say little."""
 LONG = frozenset({"cnn", "cnn-single", "convnet4"})
 """Their published runs come last, with those of the widest networks."""
 
@@ -93,6 +95,8 @@ def jobs(done: Sequence[Run]) -> Iterator[Job]:
     for spec, recipe in every:
         first = seconds.get((spec.id, spec.variant, recipe.name), 0.0)
         count = SEEDS["quick"] if first < QUICK_S else SEEDS[recipe.name]
+        if recipe.name == "fast" and _redrawn(spec.dataset):
+            count = DRAWS
         wanted += [Job(spec=spec, recipe=recipe, seed=seed) for seed in range(count)]
     yield from sorted(wanted, key=lambda job: (_is_long(job), job.seed))
 
@@ -104,8 +108,11 @@ def _is_long(job: Job) -> bool:
 
 def load(name: str, seed: int) -> Data:
     """The data set, kept; the seed counts where it draws the held-out samples."""
-    redrawn = isinstance(entry("pipeline.datasets", "dataset", name), Redrawn)
-    return _loaded(name, seed if redrawn else 0)
+    return _loaded(name, seed if _redrawn(name) else 0)
+
+
+def _redrawn(dataset: str) -> bool:
+    return isinstance(entry("pipeline.datasets", "dataset", dataset), Redrawn)
 
 
 @lru_cache(maxsize=8)

@@ -209,7 +209,16 @@ POOL3 = classifier(
     build_pool3,
     "probabilities",
     UNIT,
-    recipes=(fast(4, 256, 6e-3), DOUBLE_SOFTMAX),
+    recipes=(
+        fast(
+            2,
+            128,
+            6e-3,
+            "Chosen on held-out images, 2 or 3 seeds: 94.5 % with 4 channels, 97.5 % with 9, 98.6 % with 16; "
+            "one epoch 97.1 % with 9.",
+        ),
+        DOUBLE_SOFTMAX,
+    ),
     description="three times conv (3×3) and max pooling, 9 hidden units a channel, softmax; handwritten digits",
     parameters=(
         Parameter(name="channels", default=16, low=1, high=1024, help="of each convolution"),

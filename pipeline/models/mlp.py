@@ -52,7 +52,9 @@ def build_mlp1(width: int) -> Any:
 _FAST = fast(3, 256, 4e-3, "Chosen on held-out images: 3 epochs 98.24 %, 4 epochs 98.42 %.")
 _FAST_1 = fast(8, 256, 4e-3, "Chosen on held-out images: 97.7 % with 100 units, 98.0 % with 200.")
 _FAST_WIDE = fast(4, 256, 2e-3, "Chosen on held-out images: 3 epochs 98.34 %, 5 epochs 98.62 %.")
-_FAST_WIDEST = fast(5, 512, 1e-3)
+_FAST_WIDEST = fast(
+    3, 256, 1e-3, "Chosen on held-out images: 2 epochs 98.36 %, 3 epochs 98.58 %, 3 with batches of 512 98.30 %."
+)
 
 LOGISTIC = classifier(
     "mnist-logistic",
