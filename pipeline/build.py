@@ -175,7 +175,7 @@ class _Build:
                 facts = truth.make(
                     self.place.find(self.artifacts["exported_program"].path),
                     test.stored,
-                    test.labels,
+                    test.targets,
                     spec.preprocess,
                     spec.inputs,
                     spec.outputs,

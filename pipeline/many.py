@@ -107,7 +107,7 @@ def train_export_many(
     finished = run_many(chosen, words, jobs, options.out, progress)
     deployed = {(name, ""): deployed_from_bundle(options.out / name) for name in chosen}
     found = rows([*_trained_here(chosen, options.out), *results.read()], deployed, chosen)
-    found = [row for row in found if not row.variant]
+    found = [row for row in found if not row.variant or row.recipes]
     return Outcome(finished=tuple(finished), rows=tuple(found), reports=write(found, options.out))
 
 

@@ -37,7 +37,8 @@ class TestSet:
 
     stored: Arrays
     """Inputs by name, as stored (uint8 images)."""
-    labels: npt.NDArray[np.int64] | None
+    targets: npt.NDArray[np.generic] | None
+    """(N,) classes or (N, …) values; None where they are not known."""
 
 
 class Origin(Protocol):
@@ -253,8 +254,7 @@ class ZooOrigin:
 
     def test_set(self) -> TestSet:
         test = self.data.test
-        labels = test.targets if self.spec.task == "classification" else None
-        return TestSet(stored=test.stored, labels=labels)
+        return TestSet(stored=test.stored, targets=test.targets)
 
 
 def model_inputs(stored: Arrays, spec: ModelSpec, samples: int) -> Arrays:

@@ -64,4 +64,4 @@ class OwnOrigin:
         return self._own.trained
 
     def test_set(self) -> TestSet:
-        return TestSet(stored=self._own.arrays, labels=None)
+        return TestSet(stored=self._own.arrays, targets=None)

@@ -27,21 +27,24 @@ HEADINGS = (
     "exported forms",
     "fastest at batch 1",
 )
+BRIEF = ("model", "published", "ours", "fast", "share", "forms", "fastest at batch 1")
+"""Headings of the terminal's table, which is 80 columns wide at least."""
 LEGEND = (
     "Ours: mean ± standard deviation over seeds (their number). Reproduced: inside the 95 % interval of the test set "
-    "joined with the spread over seeds. Reaches it: the mean of fast is at least the best that the document saw. "
-    "Training: median wall time. A figure that was not run is left blank."
+    "joined with the spread over seeds. Reaches it: the mean of fast is at least the best that the document saw; where "
+    "that gives no figure, the best run of its recipe, in brackets. Training: median wall time. A figure that was not "
+    "run is left blank."
 )
 
 
 def cells(row: Row) -> list[str]:
     """One text for each heading; empty for what was not run."""
-    published, ours, fast = row.published, row.recipes.get("published"), row.recipes.get("fast")
+    ours, fast = row.recipes.get("published"), row.recipes.get("fast")
     reproduced = {True: "yes", False: f"no: {row.words}", None: ""}[row.reproduced]
     return [
         row.id,
         row.variant,
-        _number(published.figure, row.metric) if published else "",
+        _published(row),
         _ours(ours, row.metric),
         reproduced,
         _ours(fast, row.metric),
@@ -52,6 +55,41 @@ def cells(row: Row) -> list[str]:
         row.deployed.reason or row.deployed.verdict if row.deployed else "",
         _best(row.deployed),
     ]
+
+
+def _published(row: Row) -> str:
+    if row.published is None:
+        return f"(ours: {_number(row.standard, row.metric)})" if row.standard is not None else ""
+    best = row.published.best
+    more = f" (best {_number(best, row.metric)})" if best is not None else ""
+    return _number(row.published.figure, row.metric) + more
+
+
+def brief(row: Row) -> list[str]:
+    """One text for each heading of BRIEF."""
+    full = dict(zip(HEADINGS, cells(row), strict=True))
+    absent = bool(row.deployed and row.deployed.reason)
+    return [
+        " ".join(filter(None, [row.id, row.variant])),
+        full["published"],
+        full["ours, published recipe"],
+        full["ours, fast"],
+        full["share"],
+        "no bundle" if absent else full["exported forms"],
+        full["fastest at batch 1"],
+    ]
+
+
+def remarks(row: Row) -> list[str]:
+    """What BRIEF has no room for: by how much a figure is missed and why, and why there is no bundle."""
+    found = []
+    if row.reproduced is False:
+        found.append(f"not reproduced: {row.words}")
+    if row.reached is False:
+        found.append("fast stays below the published figure")
+    if row.deployed and row.deployed.reason:
+        found.append(f"no bundle: {row.deployed.reason}")
+    return found
 
 
 def _number(value: float, metric: str) -> str:

@@ -177,15 +177,17 @@ def _described(spec: ModelSpec) -> dict[str, Any]:
 
 
 def print_reproduction(outcome: Any, *, as_json: bool) -> None:
-    """Published figures beside ours, and where the reports lie."""
-    from pipeline.reproduction_page import HEADINGS, LEGEND, cells
+    """Published figures beside ours, why where they differ, and where the reports lie."""
+    from pipeline.reproduction_page import BRIEF, LEGEND, brief, remarks
 
     if as_json:
         _print_json({"models": outcome.finished, "rows": outcome.rows})
         return
-    _table(
-        "", [(heading, "left" if i < 2 else "right") for i, heading in enumerate(HEADINGS)], map(cells, outcome.rows)
-    )
+    columns = [(heading, "left" if i in (0, len(BRIEF) - 1) else "right") for i, heading in enumerate(BRIEF)]
+    _table("", columns, map(brief, outcome.rows))
+    for row in outcome.rows:
+        for remark in remarks(row):
+            print(f"{' '.join(filter(None, [row.id, row.variant]))}: {remark}")
     print(LEGEND)
     print(f"\nreport   {outcome.reports['html']}")
 

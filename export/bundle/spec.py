@@ -88,6 +88,8 @@ class Published:
     """The best that the document saw, where training on made it worse; `figure` is that of the last epoch."""
     note: str = ""
     """What the document says of it besides the number."""
+    differs: str = ""
+    """Why the document's own recipe gives us another figure, where it does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,8 +13,8 @@ NORMALISED = Preprocess(scale=1 / 255, mean=0.1307, std=0.3081)
 """Grey values less the training set's mean, over its standard deviation."""
 
 
-def accuracy(figure: float, source: str, best: float | None = None, note: str = "") -> Published:
-    return Published(figure=figure, metric="test_accuracy", source=source, best=best, note=note)
+def accuracy(figure: float, source: str, best: float | None = None, note: str = "", differs: str = "") -> Published:
+    return Published(figure=figure, metric="test_accuracy", source=source, best=best, note=note, differs=differs)
 
 
 def classifier(name: str, build: Callable[..., Any], output: str, preprocess: Preprocess, **more: Any) -> ModelSpec:

@@ -75,7 +75,12 @@ def disagreements(
 
 
 def metric(truth: Truth, task: str, output: str | None, answers: Mapping[str, Array]) -> dict[str, float]:
-    """The task's metric on the test set; empty without labels."""
+    """The task's metric on the test set: "test_accuracy", or "test_mse" of the first output; empty without targets."""
+    if task == "regression" and truth.targets is not None:
+        values = np.asarray(answers[truth.output_names[0]], np.float64)
+        if values.shape != truth.targets.shape:
+            return {}
+        return {"test_mse": float(np.square(values - truth.targets).mean())}
     if task != "classification" or output is None or truth.labels is None:
         return {}
     return {"test_accuracy": decisions.accuracy(answers[output], truth.labels)}

@@ -65,7 +65,7 @@ class _Reference:
 def make(
     program_path: Path,
     stored: Arrays,
-    labels: npt.NDArray[np.int64] | None,
+    targets: npt.NDArray[np.generic] | None,
     preprocess: Preprocess,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
@@ -76,9 +76,9 @@ def make(
 ) -> dict[str, Any]:
     """Writes truth.npz at `destination` and returns its facts (samples, batch, seconds of each part, eager's errors).
 
-    `stored` holds the test set by input name, (N, …), as it is stored. The program is loaded afresh for each
-    precision, so nothing of the caller's is changed; `bar` counts test samples; `axes` gives the documented range of
-    dynamic axes other than the batch. Intermediate tensors stay within a
+    `stored` holds the test set by input name, (N, …), as it is stored; `targets` (N,) classes or (N, …) values. The
+    program is loaded afresh for each precision, so nothing of the caller's is changed; `bar` counts test samples;
+    `axes` gives the documented range of dynamic axes other than the batch. Intermediate tensors stay within a
     fixed memory budget. Raises ExportError where the program itself gives NaN or Inf on the test set (nothing could be
     verified against it) or does not fit its inputs and outputs, BackendUnavailable without torch.
     """
@@ -104,7 +104,7 @@ def make(
         seconds = {"float64 and float32": time.perf_counter() - started}
         given = {"test": stored} | probes
         errors, absent, taken = _reduced(reference, pool, given, pools, batch, seconds)
-    arrays = _arrays(reference, given, pools, errors, labels)
+    arrays = _arrays(reference, given, pools, errors, targets)
     notes = {"skipped": skipped, "absent": absent, "reduced_samples": taken, "seed": seed}
     before = time.perf_counter()
     write(destination, arrays, _meta(reference, list(pools)) | notes)
@@ -272,7 +272,7 @@ def _arrays(
     given: Mapping[str, Arrays],
     pools: Mapping[str, list[_Pool]],
     errors: Mapping[str, float],
-    labels: npt.NDArray[np.int64] | None,
+    targets: npt.NDArray[np.generic] | None,
 ) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     for probe, found in pools.items():
@@ -283,6 +283,8 @@ def _arrays(
             arrays[f"{probe}/scale/{s.name}"] = np.array(p.scale)
             arrays[f"{probe}/error/float32/{s.name}"] = np.array(relative(p.distance, p.scale))
     arrays |= {key: np.array(value) for key, value in errors.items()}
-    if labels is not None:
-        arrays["test/label"] = np.asarray(labels, np.int64)
+    if targets is not None and targets.dtype.kind in "iu":
+        arrays["test/label"] = np.asarray(targets, np.int64)
+    elif targets is not None:
+        arrays["test/target"] = np.asarray(targets)
     return arrays

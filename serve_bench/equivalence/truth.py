@@ -70,7 +70,7 @@ class Truth:
                         f"{self.path}: {probe}/output/{name} has too few or too many samples; make the bundle again"
                     )
                 self.scale(probe, name)
-        if self.labels is not None and len(self.labels) != self.samples("test"):
+        if any(known is not None and len(known) != self.samples("test") for known in (self.labels, self.targets)):
             raise BundleCorrupt(f"{self.path}: has not as many labels as test samples; make the bundle again")
 
     def _get(self, key: str) -> Array:
@@ -103,9 +103,15 @@ class Truth:
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64] | None:
-        """(N,) of probe "test"; None where the data have none."""
+        """(N,) classes of probe "test"; None where the data have none."""
         found = self.arrays.get("test/label")
         return None if found is None else found.astype(np.int64)
+
+    @cached_property
+    def targets(self) -> npt.NDArray[np.float64] | None:
+        """(N, …) values that a regression was to give on probe "test"; None where the data have none."""
+        found = self.arrays.get("test/target")
+        return None if found is None else found.astype(np.float64)
 
     def samples(self, probe: str) -> int:
         first = self.input_names[0]
@@ -181,5 +187,5 @@ def golden_from_truth(truth: Path, destination: Path, samples: int = GOLDEN_SAMP
             continue
         if kind in axes:
             array = array.take(range(min(samples, whole.samples("test"))), axis=axes[kind][rest[0]])
-        arrays[key] = array[:samples] if kind == "label" else array
+        arrays[key] = array[:samples] if kind in ("label", "target") else array
     write(destination, arrays, dict(whole.meta) | {"probes": ["test"], "skipped": {}})

@@ -10,7 +10,7 @@ from export.bundle.errors import DataError
 from export.bundle.types import Published
 from pipeline import bench_zoo, many, reproduction, results
 from pipeline.reproduction import Ours, interval, judged
-from pipeline.reproduction_page import cells, markdown, page, write
+from pipeline.reproduction_page import BRIEF, brief, cells, markdown, page, remarks, write
 from tests.conftest import ROOT
 
 RUN = results.Run(
@@ -55,15 +55,22 @@ def test_a_line_that_is_no_run_is_named(tmp_path):
 
 
 def test_the_interval_joins_test_set_and_seeds():
-    # 0.9 over 100 samples: 1.96 · sqrt(0.09 / 100); with a spread of 0.04 over 4 runs: + 0.0016 · 1.25
-    assert interval(0.9, 100, None, 1) == pytest.approx(1.96 * 0.03)
-    assert interval(0.9, 100, 0.04, 4) == pytest.approx(1.96 * math.sqrt(0.0009 + 0.0016 * 1.25))
+    # 0.9 over 100 samples: 1.96 · sqrt(0.09 / 100)
+    published = Published(figure=0.9, metric="test_accuracy", source="")
+    one, four = Ours(figures=(0.9,), seconds=1.0), Ours(figures=(0.86, 0.86, 0.94, 0.94), seconds=1.0)
+    assert interval(published, one, 100) == pytest.approx(1.96 * 0.03)
+    # standard deviation of four figures, each 0.04 from their mean: sqrt(4 · 0.0016 / 3)
+    assert interval(published, four, 100) == pytest.approx(1.96 * math.sqrt(0.0009 + 4 * 0.0016 / 3 * 1.25))
 
 
 def test_reproduced_is_inside_the_interval_and_the_words_say_by_how_much():
     published = Published(figure=0.9, metric="test_accuracy", source="")
     assert judged(published, Ours(figures=(0.85,), seconds=1.0), 100) == (True, "-5.00 points, ±5.88 allowed")
-    assert judged(published, Ours(figures=(0.84,), seconds=1.0), 100) == (False, "-6.00 points, ±5.88 allowed")
+    other = Ours(figures=(0.84,), seconds=1.0)
+    assert judged(published, other, 100) == (False, "-6.00 points, ±5.88 allowed")
+    why = dataclasses.replace(published, differs="no rate is given")
+    assert judged(why, other, 100) == (False, "-6.00 points, ±5.88 allowed: no rate is given")
+    assert judged(why, Ours(figures=(0.85,), seconds=1.0), 100)[1] == "-5.00 points, ±5.88 allowed"
 
 
 def test_the_table_leaves_blank_what_was_not_run():
@@ -84,6 +91,30 @@ def test_the_table_leaves_blank_what_was_not_run():
     assert markdown(every).count("\n| mlp |") == len(every) == 4
     assert page(every).count("<svg") == 1
     assert page(reproduction.rows([], {}, ["mlp"])).count("<svg") == 0
+
+
+def test_without_a_published_figure_the_best_run_of_its_recipe_stands_in():
+    runs = [
+        run(id="gp-tanh", metric="test_mse", recipe="published", figure=f, seed=i) for i, f in enumerate((0.3, 0.2))
+    ]
+    runs += [run(id="gp-tanh", metric="test_mse", figure=0.25)]
+    (row,) = reproduction.rows(runs, {}, ["gp-tanh"])
+    assert (row.standard, row.reached, row.reproduced) == (0.2, False, None)
+    assert cells(row)[2] == "(ours: 0.2)"
+    (row,) = reproduction.rows([*runs, run(id="gp-tanh", metric="test_mse", figure=0.19)], {}, ["gp-tanh"])
+    assert row.reached is True
+
+
+def test_what_the_brief_table_has_no_room_for_is_said_below_it():
+    deployed = reproduction.Deployed(verdict="", backend="", ratio=None, reason="there is no bundle")
+    runs = [run(recipe="published", figure=0.5), run(figure=0.4)]
+    missed = reproduction.rows(runs, {("mlp", ""): deployed}, ["mlp"])[0]
+    assert brief(missed) == ["mlp", "97.60 %", "50.00 % (1)", "40.00 % (1)", "1.00", "no bundle", ""]
+    assert len(brief(missed)) == len(BRIEF)
+    told = remarks(missed)
+    assert told[0].startswith("not reproduced: -47.60 points")
+    assert told[1:] == ["fast stays below the published figure", "no bundle: there is no bundle"]
+    assert remarks(reproduction.rows([run()], {}, ["mlp"])[0]) == []
 
 
 def test_the_reports_are_written_and_the_json_is_whole(tmp_path):

@@ -14,9 +14,9 @@ SCORES = (TensorSpec(name="scores", dtype="float32", shape=("batch", 3)),)
 PREPROCESS = Preprocess(scale=1 / 255, mean=0.25, std=0.5)
 
 
-def run(program, stored, destination, inputs=IMAGE, outputs=SCORES, labels=None, preprocess=PREPROCESS):
+def run(program, stored, destination, inputs=IMAGE, outputs=SCORES, targets=None, preprocess=PREPROCESS):
     with Silent().stage("truth") as bar:
-        return make(program, stored, labels, preprocess, inputs, outputs, destination, bar)
+        return make(program, stored, targets, preprocess, inputs, outputs, destination, bar)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def made(tmp_path_factory):
     module = networks.Folding()
     networks.program(module, torch.ones(2, 1, 6, 6), folder / "model.pt2")
     stored = np.random.default_rng(0).integers(0, 256, (150, 1, 6, 6), dtype=np.uint8)
-    facts = run(folder / "model.pt2", {"image": stored}, folder / "truth.npz", labels=np.arange(150) % 3)
+    facts = run(folder / "model.pt2", {"image": stored}, folder / "truth.npz", targets=np.arange(150) % 3)
     return folder, module, stored, facts
 
 
@@ -87,7 +87,7 @@ def test_a_class_of_few_samples_is_judged_by_the_largest_reference(made):
 
 def test_the_same_inputs_give_the_same_bytes(made, tmp_path):
     folder, _, stored, _ = made
-    run(folder / "model.pt2", {"image": stored}, tmp_path / "again.npz", labels=np.arange(150) % 3)
+    run(folder / "model.pt2", {"image": stored}, tmp_path / "again.npz", targets=np.arange(150) % 3)
     assert (tmp_path / "again.npz").read_bytes() == (folder / "truth.npz").read_bytes()
 
 
@@ -109,14 +109,19 @@ def test_float32_that_the_graph_makes_itself_is_float64_too(tmp_path):
     module = networks.Recurrent()
     networks.program(module, torch.ones(2, 4, 5), tmp_path / "model.pt2")
     steps = np.random.default_rng(0).standard_normal((70, 4, 5)).astype(np.float32)
+    values = np.linspace(-1, 1, 210, dtype=np.float32).reshape(70, 3)
     specs = (TensorSpec(name="steps", dtype="float32", shape=("batch", 4, 5)),)
-    facts = run(tmp_path / "model.pt2", {"steps": steps}, tmp_path / "t.npz", inputs=specs, preprocess=Preprocess())
+    given = {"inputs": specs, "preprocess": Preprocess(), "targets": values}
+    facts = run(tmp_path / "model.pt2", {"steps": steps}, tmp_path / "t.npz", **given)
     assert facts["absent"] == {}
     truth = Truth.load(tmp_path / "t.npz", Preprocess())
     with torch.no_grad():
         wide = networks.Recurrent().double()(torch.from_numpy(steps).double()).numpy()
     assert np.allclose(truth.outputs("test")["scores"], wide, rtol=0, atol=1e-15)
     assert truth.labels is None
+    assert np.array_equal(truth.targets, values)
+    golden_from_truth(tmp_path / "t.npz", tmp_path / "golden.npz")
+    assert np.array_equal(Truth.load(tmp_path / "golden.npz", Preprocess()).targets, values[:32])
 
 
 def test_a_fixed_batch_is_filled_up_and_cut(tmp_path):

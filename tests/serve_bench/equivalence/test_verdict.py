@@ -138,6 +138,15 @@ def test_regression_has_no_decisions(bundle):
     assert (found.decisions, found.metric) == (0, {})
 
 
+def test_a_regression_is_measured_against_its_targets(tmp_path):
+    x = write_truth(tmp_path / "truth.npz", labels=False)
+    write_truth(tmp_path / "truth.npz", labels=False, arrays={"test/target": model(x) + 0.5})
+    bundle = FakeBundle(tmp_path)
+    bundle.task = "regression"
+    (found,) = verify(bundle, FakeWorkers(exact))
+    assert found.metric == {"test_mse": pytest.approx(0.25, rel=1e-5)}
+
+
 def test_a_missing_or_misshapen_output_is_a_failed_row(bundle):
     (found,) = verify(bundle, FakeWorkers(lambda x: exact(x)[:, :2]))
     assert "probe 'test', output 'y': the answer has shape [80, 2]" in found.reason
