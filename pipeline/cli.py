@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, OUT, TARGET, TRAINING, stack, words_of
+from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, TARGET, TRAINING, stack, words_of
 from pipeline.group import Group
 
 # What torch leaves behind is given back with the process: collecting it first takes 1.4 s.
@@ -62,8 +62,13 @@ def _finish(outcome: Any, as_json: bool) -> None:
 @click.argument("models", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every model of the zoo, at its defaults.")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Of several models, so many at once."
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Of several models, so many at once; measuring stays one at a time, after all else.",
 )
+@NO_BENCH
 @stack(OUT, DEVICE, DATA, TRAINING, TARGET, JUDGING, MEASURING, COMMON)
 @click.pass_context
 def train_export(
@@ -72,6 +77,7 @@ def train_export(
     models: tuple[str, ...],
     everything: bool,
     jobs: int,
+    no_bench: bool,
     quiet: bool,
     as_json: bool,
     **given: Any,
@@ -93,12 +99,13 @@ def train_export(
         from pipeline.origins import ZooOrigin
         from pipeline.run import run_all
 
-        return _finish(run_all(ZooOrigin(models[0], options, progress), options, progress), as_json)
+        origin = ZooOrigin(models[0], options, progress)
+        return _finish(run_all(origin, options, progress, bench=not no_bench), as_json)
     from pipeline.many import train_export_many
     from pipeline.table import print_reproduction
 
-    words = words_of(context, without=("everything", "jobs", "quiet", "as_json"))
-    outcome = train_export_many(models, everything, words, jobs, options, progress)
+    words = words_of(context, without=("everything", "jobs", "no_bench", "quiet", "as_json"))
+    outcome = train_export_many(models, everything, words, jobs, options, progress, bench=not no_bench)
     print_reproduction(outcome, as_json=as_json)
     return outcome.raise_for_failures()
 
@@ -126,7 +133,7 @@ def train(model: str, quiet: bool, as_json: bool, **given: Any) -> None:
 @click.option("--inputs", type=click.Path(path_type=Path), help="Real samples: an .npz with one array for each input.")
 @click.option("--dynamic", multiple=True, type=click.Choice(["batch"]), help="Axis 0 may have any length.")
 @click.option("--name", help="Name of the bundle; default from the file.")
-@click.option("--no-bench", is_flag=True, help="Export and verify, without measuring.")
+@NO_BENCH
 @stack(OUT, DEVICE, DATA, TARGET, JUDGING, MEASURING, COMMON)
 def export(quiet: bool, as_json: bool, **given: Any) -> None:
     """Export a network of your own, or a zoo model with given weights, into the same verified bundle.

@@ -102,6 +102,9 @@ MEASURING = stack(
 )
 
 
+NO_BENCH = click.option("--no-bench", is_flag=True, help="Export and verify, without measuring.")
+
+
 def words_of(context: click.Context, without: tuple[str, ...]) -> list[str]:
     """What was given on the command line, as words again, for the same command in a process of its own."""
     words: list[str] = []

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
+import threading
 from typing import Any
 
 import click
+
+
+class Terminated(KeyboardInterrupt):
+    """By SIGTERM: what is open is closed as at Ctrl-C."""
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise Terminated
 
 
 class Group(click.Group):
@@ -16,6 +26,8 @@ class Group(click.Group):
         from export.bundle.errors import PipelineError
 
         run: Any = super().main
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _terminated)
         if not standalone_mode:
             return run(*args, standalone_mode=False, **kwargs)
         try:
@@ -26,8 +38,9 @@ class Group(click.Group):
             sys.exit(error.exit_code)
         except PipelineError as error:
             _end(str(error), error.exit_status)
-        except (click.Abort, KeyboardInterrupt):
-            _end("interrupted; run the same command again and it continues where it stopped", 130)
+        except (click.Abort, KeyboardInterrupt) as error:
+            status = 143 if isinstance(error.__cause__ or error, Terminated) else 130
+            _end("interrupted; run the same command again and it continues where it stopped", status)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             full = "; free some space and run again, what was done is kept" if error.errno == errno.ENOSPC else ""

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export.bundle.errors import BundleError, ExportError, UsageError
@@ -36,7 +36,14 @@ class Finished:
     """Its last line on stderr."""
 
 
-def run_many(ids: Sequence[str], words: Sequence[str], jobs: int, out: Path, progress: Progress) -> list[Finished]:
+def run_many(
+    ids: Sequence[str],
+    words: Sequence[str],
+    jobs: int,
+    out: Path,
+    progress: Progress,
+    title: str = "train-export",
+) -> list[Finished]:
     """`pipeline train-export ID WORDS…` for each id, `jobs` at a time; none stops the others.
 
     What each said stands in `out`/ID.log. Ctrl-C ends those under way, whose next run continues them.
@@ -59,14 +66,15 @@ def run_many(ids: Sequence[str], words: Sequence[str], jobs: int, out: Path, pro
         return Finished(id=name, status=status, seconds=time.monotonic() - started, said=last_line(log))
 
     finished = []
-    with progress.stage(f"train-export {len(ids)} models") as bar, ThreadPoolExecutor(jobs) as pool:
+    with progress.stage(f"{title} {len(ids)} models") as bar, ThreadPoolExecutor(jobs) as pool:
         futures = [pool.submit(one, name) for name in ids]
         try:
             for future in as_completed(futures):
                 done = future.result()
                 finished.append(done)
                 well = done.status == 0
-                progress.finished(done.id, f"{done.seconds:.0f} s" if well else done.said, well=well)
+                told = f"{done.seconds:.0f} s" if well else f"{done.said} (log: {out / done.id}.log)"
+                progress.finished(done.id, told, well=well)
                 bar.advance(len(finished), len(ids), f"{len(finished)} of {len(ids)}")
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -90,11 +98,19 @@ class Outcome:
 
 
 def train_export_many(
-    ids: Sequence[str], everything: bool, words: Sequence[str], jobs: int, options: Options, progress: Progress
+    ids: Sequence[str],
+    everything: bool,
+    words: Sequence[str],
+    jobs: int,
+    options: Options,
+    progress: Progress,
+    *,
+    bench: bool = True,
 ) -> Outcome:
     """Every model of `ids`, or of the zoo, brought to a measured bundle; then the reproduction table over them.
 
-    Raises UnknownName or UsageError before anything is started.
+    With `jobs` above 1, all is done side by side but measuring, which follows one model at a time: a neighbour's
+    training would be in every figure. Raises UnknownName or UsageError before anything is started.
     """
     known = entries("pipeline.models")
     if everything == bool(ids):
@@ -104,11 +120,28 @@ def train_export_many(
     chosen = list(known) if everything else list(dict.fromkeys(ids))
     for name in chosen:
         entry("pipeline.models", "model", name)
-    finished = run_many(chosen, words, jobs, options.out, progress)
+    finished = _each(chosen, words, jobs, options.out, progress, bench=bench)
     deployed = {(name, ""): deployed_from_bundle(options.out / name) for name in chosen}
     found = rows([*_trained_here(chosen, options.out), *results.read()], deployed, chosen)
     found = [row for row in found if not row.variant or row.recipes]
     return Outcome(finished=tuple(finished), rows=tuple(found), reports=write(found, options.out))
+
+
+def _each(
+    ids: Sequence[str], words: Sequence[str], jobs: int, out: Path, progress: Progress, *, bench: bool
+) -> list[Finished]:
+    if not bench:
+        return run_many(ids, [*words, "--no-bench"], jobs, out, progress)
+    if jobs == 1:
+        return run_many(ids, words, 1, out, progress)
+    before = run_many(ids, [*words, "--no-bench"], jobs, out, progress)
+    sound = [one.id for one in before if one.status == 0]
+    after = {one.id: one for one in run_many(sound, words, 1, out, progress, "measure")} if sound else {}
+    return [_joined(one, after.get(one.id)) for one in before]
+
+
+def _joined(one: Finished, then: Finished | None) -> Finished:
+    return one if then is None else replace(then, seconds=one.seconds + then.seconds)
 
 
 def _trained_here(ids: Sequence[str], out: Path) -> Iterator[results.Run]:

@@ -34,14 +34,20 @@ def test_a_bundle_is_completed_after_kills_and_ctrl_c(run, tmp_path):
         (signal.SIGKILL, "✓ export onnx ", False),
         (signal.SIGINT, "✓ export torchscript", False),
         (signal.SIGKILL, "✓ truth in float64", None),
-        (signal.SIGINT, "✓ verify eager", True),
+        (signal.SIGTERM, "✓ verify eager", True),
     ]
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     for sign, stage, published in moments:
-        said = stop_at(run.start(*words), sign, stage)
+        before = set(temporary.iterdir())
+        process = run.start(*words, TMPDIR=str(temporary))
+        said = stop_at(process, sign, stage)
         assert stage in said, said
         assert "Traceback" not in said
-        if sign == signal.SIGINT:
+        if sign in (signal.SIGINT, signal.SIGTERM):
             assert "error: interrupted; run the same command again" in said
+            assert process.returncode == 128 + sign
+            assert set(temporary.iterdir()) <= before
         if published is False:
             with pytest.raises(BundleError, match="no bundle there"):
                 Bundle.open(tmp_path / "cnn")

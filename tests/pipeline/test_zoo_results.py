@@ -9,6 +9,7 @@ import pytest
 from export.bundle.errors import DataError
 from export.bundle.types import Published
 from pipeline import bench_zoo, many, reproduction, results
+from pipeline.options import Options
 from pipeline.reproduction import Ours, interval, judged
 from pipeline.reproduction_page import BRIEF, brief, cells, markdown, page, remarks, write
 from tests.conftest import ROOT
@@ -178,9 +179,28 @@ def test_a_failure_does_not_stop_the_rest(tmp_path, monkeypatch):
     said = Said()
     finished = many.run_many(["a", "b", "c"], ["--quiet"], 1, tmp_path, said)
     assert [(one.id, one.status) for one in finished] == [("a", 0), ("b", 1), ("c", 0)]
-    assert ("b", False, "error: no data") in said.lines
+    assert ("b", False, f"error: no data (log: {tmp_path / 'b.log'})") in said.lines
     with pytest.raises(Exception, match="1 of 3 models failed: b"):
         many.raise_for(finished)
+
+
+def test_measuring_waits_until_no_other_model_is_at_work(tmp_path, monkeypatch):
+    import sys
+
+    script = (
+        "import sys; from pathlib import Path; n, *words = sys.argv[1:]; "
+        f"open({str(tmp_path / 'order')!r}, 'a').write(' '.join([n, *words]) + '\\n'); sys.exit(n == 'mlp1')"
+    )
+    monkeypatch.setattr(many, "COMMAND", (sys.executable, "-c", script))
+    options = Options(out=tmp_path / "out")
+    outcome = many.train_export_many(["mlp", "mlp1", "cnn"], False, ["--seed", "1"], 2, options, Said())
+    order = (tmp_path / "order").read_text().splitlines()
+    assert sorted(order[:3]) == ["cnn --seed 1 --no-bench", "mlp --seed 1 --no-bench", "mlp1 --seed 1 --no-bench"]
+    assert order[3:] == ["mlp --seed 1", "cnn --seed 1"]
+    assert [(one.id, one.status) for one in outcome.finished] == [("mlp", 0), ("mlp1", 1), ("cnn", 0)]
+    (tmp_path / "order").unlink()
+    many.train_export_many(["mlp", "cnn"], False, [], 2, options, Said(), bench=False)
+    assert sorted((tmp_path / "order").read_text().splitlines()) == ["cnn --no-bench", "mlp --no-bench"]
 
 
 @pytest.mark.parametrize(
