@@ -141,12 +141,14 @@ def _judged(subject: Subject) -> tuple[str, str]:
 def print_models(*, as_json: bool) -> None:
     """Every model and variant: its data set, parameters, published figure and source."""
     from export.registry import entries
-    from pipeline.variants import variants
+    from pipeline.variants import range_of, variants
 
-    specs = [variant for model in entries("pipeline.models").values() for variant in variants(model)]
+    models = entries("pipeline.models").values()
+    specs = [variant for model in models for variant in variants(model)]
     if as_json:
         _print_json([_described(spec) for spec in specs])
         return
+    sources = list(dict.fromkeys(spec.published.source for spec in specs if spec.published))
     rows = [
         (
             spec.id,
@@ -154,19 +156,26 @@ def print_models(*, as_json: bool) -> None:
             spec.dataset,
             ", ".join(parameter.name for parameter in spec.parameters),
             _published(spec.published),
-            spec.published.source if spec.published else "",
+            f"[{sources.index(spec.published.source) + 1}]" if spec.published else "",
         )
         for spec in specs
     ]
     columns = [(name, "left") for name in ("model", "variant", "data", "parameters", "published", "source")]
     _table("", columns, rows)
+    for spec in specs:
+        if spec.published and spec.published.note:
+            print(f"{' '.join(filter(None, [spec.id, spec.variant]))}: {spec.published.note}")
+    print("\n".join(["", *(f"[{i}] {source}" for i, source in enumerate(sources, 1)), ""]))
+    told = [
+        (model.id, f"{p.name}={p.default}", f"{p.help}; {range_of(p)}") for model in models for p in model.parameters
+    ]
+    _table("Parameters", [(name, "left") for name in ("model", "--set", "is")], told)
 
 
 def _published(published: Published | None) -> str:
     if published is None:
         return ""
-    figure = f"{published.figure:.2%}" if "accuracy" in published.metric else f"{published.figure:.4g}"
-    return f"{figure}; {published.note}" if published.note else figure
+    return f"{published.figure:.2%}" if "accuracy" in published.metric else f"{published.figure:.4g}"
 
 
 def _described(spec: ModelSpec) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def with_params(spec: ModelSpec, given: Mapping[str, Value]) -> ModelSpec:
     known = {parameter.name: parameter for parameter in spec.parameters}
     for name in given:
         if name not in known:
-            ranges = ", ".join(f"{p.name} ({_range(p)})" for p in spec.parameters)
+            ranges = ", ".join(f"{p.name} ({range_of(p)})" for p in spec.parameters)
             raise UsageError(
                 f"{spec.id} has no parameter {name!r}; " + (f"it has {ranges}" if ranges else "it has none")
             )
@@ -81,11 +81,12 @@ def _value(spec: ModelSpec, parameter: Parameter, given: Value) -> Value:
         (parameter.low is None or value >= parameter.low) and (parameter.high is None or value <= parameter.high)
     )
     if not sound or not inside or (parameter.choices and value not in parameter.choices):
-        raise UsageError(f"{spec.id}: {parameter.name}={given} cannot be; it is {_range(parameter)}")
+        raise UsageError(f"{spec.id}: {parameter.name}={given} cannot be; it is {range_of(parameter)}")
     return value
 
 
-def _range(parameter: Parameter) -> str:
+def range_of(parameter: Parameter) -> str:
+    """The values that a parameter may have, in words."""
     if parameter.choices:
         return "one of " + ", ".join(map(str, parameter.choices))
     kind = "a whole number" if isinstance(parameter.default, int) else "a number"
