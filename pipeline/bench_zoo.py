@@ -84,7 +84,7 @@ class _Watch:
 
 def jobs(done: Sequence[Run]) -> Iterator[Job]:
     """Every run that is wanted, in order: a first seed of each before further seeds, the long ones last."""
-    seconds = {(r.id, r.variant, r.recipe): r.seconds for r in done if r.seed == 0}
+    first = {run.key[:3]: run.seconds for run in done if run.seed == 0}
     every = [
         (spec, recipe)
         for model in entries("pipeline.models").values()
@@ -93,12 +93,16 @@ def jobs(done: Sequence[Run]) -> Iterator[Job]:
     ]
     wanted = []
     for spec, recipe in every:
-        first = seconds.get((spec.id, spec.variant, recipe.name), 0.0)
-        count = SEEDS["quick"] if first < QUICK_S else SEEDS[recipe.name]
-        if recipe.name == "fast" and _redrawn(spec.dataset):
-            count = DRAWS
+        count = seeds(spec, recipe, first.get((spec.id, spec.variant, recipe.name), 0.0))
         wanted += [Job(spec=spec, recipe=recipe, seed=seed) for seed in range(count)]
     yield from sorted(wanted, key=lambda job: (_is_long(job), job.seed))
+
+
+def seeds(spec: ModelSpec, recipe: Recipe, first_s: float) -> int:
+    """How many runs are wanted of one whose first took `first_s`."""
+    if recipe.name == "fast" and _redrawn(spec.dataset):
+        return DRAWS
+    return SEEDS["quick"] if first_s < QUICK_S else SEEDS[recipe.name]
 
 
 def _is_long(job: Job) -> bool:
@@ -151,8 +155,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     left = 0
     runs = results.read(chosen.results)
     done = results.latest(runs)
+    first = {key[:3]: run.seconds for key, run in done.items() if key[3] == 0}
     for job in jobs(runs):
         if chosen.ids and job.spec.id not in chosen.ids:
+            continue
+        if job.seed >= seeds(job.spec, job.recipe, first.get(job.key[:3], 0.0)):
             continue
         found = done.get(job.key)
         if found is not None and found.content == job.content(load(job.spec.dataset, job.seed).facts.digest):
@@ -167,6 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"… {job.name}: the time is over; it goes on from its last epoch", file=sys.stderr)
             continue
         results.append(made, chosen.results)
+        if job.seed == 0:
+            first[job.key[:3]] = made.seconds
         print(f"✓ {job.name}: {made.metric} {made.figure:.4f}, {made.seconds:.1f} s", file=sys.stderr, flush=True)
     print(f"{left} runs are left" if left else "every run is there", file=sys.stderr)
     table = chosen.results.with_suffix(".md")
