@@ -38,6 +38,10 @@ def step(module: Any) -> Step:
 
 
 _ANSWER = TensorSpec(name="log_probabilities", dtype="float32", shape=("batch", len(LANGUAGES)))
+_DIFFERS = (
+    "the document holds lines out, and its files repeat names, so that most of its held-out Arabic and Russian names "
+    "were trained on; here no name is in both sets"
+)
 _PUBLISHED = Recipe(
     name="published",
     epochs=100,
@@ -79,7 +83,9 @@ _FAST = Recipe(
 
 
 def _spec(name: str, relus: int, cell: str, published: dict[int, float]) -> ModelSpec:
-    figures = {h: Published(figure=f, metric="test_accuracy", source=DAY_2) for h, f in published.items()}
+    figures = {
+        h: Published(figure=f, metric="test_accuracy", source=DAY_2, differs=_DIFFERS) for h, f in published.items()
+    }
     return ModelSpec(
         id=name,
         task="classification",
