@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Z_95 = 1.96
 ROUNDING = 0.005
 """Relative; of a figure that is printed with three digits."""
+ZERO = (2 * 2.0**-23) ** 2
+"""A squared error of two units of float32 in the last place of 1: what is printed as 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,7 @@ def interval(published: Published, ours: Ours, samples: int) -> float:
     seeds = (ours.spread or 0.0) * math.sqrt(1 + 1 / len(ours.figures))
     if "accuracy" in published.metric:
         return Z_95 * math.hypot(seeds, math.sqrt(published.figure * (1 - published.figure) / samples))
-    return Z_95 * seeds + ROUNDING * abs(published.figure)
+    return Z_95 * seeds + max(ROUNDING * abs(published.figure), ZERO)
 
 
 def judged(published: Published, ours: Ours, samples: int) -> tuple[bool, str]:

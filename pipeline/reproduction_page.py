@@ -86,7 +86,8 @@ def remarks(row: Row) -> list[str]:
     if row.reproduced is False:
         found.append(f"not reproduced: {row.words}")
     if row.reached is False:
-        found.append("fast stays below the published figure")
+        why = row.published.differs if row.published else ""
+        found.append(f"fast stays below the published figure{': ' if why else ''}{why}")
     if row.deployed and row.deployed.reason:
         found.append(f"no bundle: {row.deployed.reason}")
     return found

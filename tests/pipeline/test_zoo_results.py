@@ -74,6 +74,12 @@ def test_reproduced_is_inside_the_interval_and_the_words_say_by_how_much():
     assert judged(why, Ours(figures=(0.85,), seconds=1.0), 100)[1] == "-5.00 points, ±5.88 allowed"
 
 
+def test_a_squared_error_that_float32_cannot_show_is_zero():
+    published = Published(figure=0.0, metric="test_mse", source="")
+    assert judged(published, Ours(figures=(2.0**-46,), seconds=1.0), 1)[0]
+    assert not judged(published, Ours(figures=(1e-12,), seconds=1.0), 1)[0]
+
+
 def test_the_table_leaves_blank_what_was_not_run():
     runs = [run(figure=0.97 + 0.01 * seed, seed=seed, seconds=2.0) for seed in range(3)]
     runs.append(run(recipe="published", figure=0.976, seconds=20.0))
