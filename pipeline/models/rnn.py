@@ -39,8 +39,8 @@ def step(module: Any) -> Step:
 
 _ANSWER = TensorSpec(name="log_probabilities", dtype="float32", shape=("batch", len(LANGUAGES)))
 _DIFFERS = (
-    "the document's files repeat names (every Arabic one), so that some lines it held out were trained on; here no name "
-    "is in both sets, and on such names these cells reach about 54 %"
+    "the document's files repeat names (every Arabic one), so that some lines it held out were trained on; here no "
+    "name is in both sets, and on such names these cells reach about 54 %"
 )
 _PUBLISHED = Recipe(
     name="published",
