@@ -118,6 +118,7 @@ _PUBLISHED = Recipe(
     ),
 )
 
+_DIFFERS = "the document names no optimiser; SGD's rate and momentum were chosen on held-out images of `cnn`"
 _FAST = Recipe(
     name="fast",
     epochs=12,
@@ -153,7 +154,7 @@ CNN = classifier(
     "log_probabilities",
     NORMALISED,
     recipes=(_FAST, _PUBLISHED),
-    published=accuracy(0.9937, JOURNEY),
+    published=accuracy(0.9937, JOURNEY, differs=_DIFFERS),
     description="conv 20 and 30 (5×5), max pooling, 60 hidden units, dropout; handwritten digits",
 )
 
@@ -165,7 +166,7 @@ SINGLE = classifier(
     "log_probabilities",
     NORMALISED,
     recipes=(fast(6, 256, 6e-3, dropout=0.1), _PUBLISHED),
-    published=accuracy(0.9674, JOURNEY),
+    published=accuracy(0.9674, JOURNEY, differs=_DIFFERS),
     description="two 3×3 convolutions of one channel, 100 hidden units, dropout; handwritten digits",
 )
 
