@@ -12,17 +12,16 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from export.bundle.files import digest_of, write_atomic
-from export.bundle.types import ModelSpec, Recipe, to_json
+from export.bundle.files import write_atomic
+from export.bundle.types import ModelSpec, Recipe
 from export.progress import Bar, Silent
 from export.registry import entries, entry
 from pipeline import results
 from pipeline.datasets._base import Data, Redrawn, data_root, drawn_by
-from pipeline.loop import VERSION
 from pipeline.reproduction import rows
 from pipeline.reproduction_page import markdown
 from pipeline.results import Run
@@ -57,9 +56,7 @@ class Job:
         return " ".join(filter(None, [self.spec.id, self.spec.variant, self.recipe.name, f"seed {self.seed}"]))
 
     def content(self, digest: str) -> str:
-        """Of everything that decides the figure but the seed."""
-        recipe = to_json(replace(self.recipe, seed=0, notes=""))
-        return digest_of([self.spec.id, self.spec.params, recipe, digest, VERSION])[:16]
+        return results.content_of(self.spec, self.recipe, digest)
 
 
 class Deadline(Silent):

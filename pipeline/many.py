@@ -75,7 +75,9 @@ def run_many(
                 well = done.status == 0
                 told = f"{done.seconds:.0f} s" if well else f"{done.said} (log: {out / done.id}.log)"
                 progress.finished(done.id, told, well=well)
-                bar.advance(len(finished), len(ids), f"{len(finished)} of {len(ids)}")
+                failed = sum(one.status != 0 for one in finished)
+                said = f"{len(finished)} of {len(ids)}{f', {failed} failed' if failed else ''}"
+                bar.advance(len(finished), len(ids), said)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             with lock:
@@ -145,14 +147,17 @@ def _joined(one: Finished, then: Finished | None) -> Finished:
 
 
 def _trained_here(ids: Sequence[str], out: Path) -> Iterator[results.Run]:
-    """The training of each bundle: what the kept results say of the same recipe and seed comes before it."""
+    """The training of each bundle, unless by another recipe or on other data than the kept runs of the model."""
     from export.bundle.store import Bundle
 
+    kept: dict[tuple[str, str, str], set[str]] = {}
+    for known in results.read():
+        kept.setdefault(known.key[:3], set()).add(known.content)
     for name in ids:
         with suppress(BundleError):
             manifest = Bundle.open(out / name).manifest
             run = results.run_of_bundle(with_params(entry("pipeline.models", "model", name), {}), manifest)
-            if run is not None:
+            if run is not None and run.content in kept.get(run.key[:3], {run.content}):
                 yield run
 
 

@@ -162,6 +162,11 @@ class ZooOrigin:
         self.spec: ModelSpec = with_params(entry("pipeline.models", "model", model), options.params)
         self.recipe = recipe_of(self.spec, options)
         self._options, self._weights, self._progress = options, weights, progress
+        idle = [p.name for p in self.spec.parameters if p.sets and p.name in options.params]
+        if idle and self.recipe.name != "published":
+            progress.note(
+                f"--set {idle[0]}: is a setting of the published recipe; {self.recipe.name} trains as without it"
+            )
         self._root = data_root(options.data_dir)
         self._device = training_device(options.device)
         self._dataset, self._note = resolve(options.dataset, self.spec.dataset, self._root, progress)

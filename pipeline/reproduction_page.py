@@ -33,7 +33,8 @@ LEGEND = (
     "Ours: mean ± standard deviation over seeds (their number). Reproduced: inside the 95 % interval of the test set "
     "joined with the spread over seeds. Reaches it: the mean of fast is at least the best that the document saw; where "
     "that gives no figure, the best run of its recipe, in brackets. Training: median wall time. A figure that was not "
-    "run is left blank."
+    "run is left blank. Figures of training are those kept in results/zoo.jsonl, joined by this run's where its seed "
+    "is new, and recipe and data are theirs."
 )
 
 

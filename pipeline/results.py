@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from export.bundle.environment import environment
 from export.bundle.errors import DataError
+from export.bundle.files import digest_of
 from export.bundle.store import Manifest, Training
 from export.bundle.types import Environment, ModelSpec, Recipe, TrainedModel, from_json, to_json
+from pipeline.loop import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "zoo.jsonl"
@@ -63,12 +65,21 @@ def run_of(trained: TrainedModel, recipe: Recipe, content: str) -> Run:
     return _run(trained.spec, training, environment(), datetime.now(UTC), content, _commit())
 
 
+def content_of(spec: ModelSpec, recipe: Recipe, digest: str) -> str:
+    """Digest of everything that decides a figure but the seed; `digest` is the data set's."""
+    plain = to_json(replace(recipe, seed=0, notes=""))
+    return digest_of([spec.id, spec.params, plain, digest, VERSION])[:16]
+
+
 def run_of_bundle(spec: ModelSpec, manifest: Manifest) -> Run | None:
-    """The training that a bundle came from; None where it was trained elsewhere or on other data than the model's."""
+    """The training that a bundle came from; None where it was not by a recipe of the model's own, on its own data."""
     training = manifest.training
     if training.recipe is None or manifest.dataset.name != spec.dataset or metric_of(spec) not in training.metrics:
         return None
-    return _run(spec, training, manifest.environment, datetime.fromisoformat(manifest.created), "", "")
+    content = content_of(spec, training.recipe, manifest.dataset.digest)
+    if content not in [content_of(spec, recipe, manifest.dataset.digest) for recipe in spec.recipes]:
+        return None
+    return _run(spec, training, manifest.environment, datetime.fromisoformat(manifest.created), content, "")
 
 
 def _run(spec: ModelSpec, training: Training, where: Environment, made: datetime, content: str, commit: str) -> Run:

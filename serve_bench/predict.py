@@ -87,10 +87,18 @@ def predict(
 
 def _read(given: Path | str, artifact: Artifact, bundle: Bundle) -> Read:
     if takes_text(artifact.inputs) and Path(given).suffix.lower() not in ARRAYS:
-        if Path(given).is_file():
+        if _is_file(given):
             raise DataError(f"{given}: is a file, and this model takes a text; give the text itself, or an .npz")
         return text_as_input(str(given), artifact.inputs)
     return read_inputs(Path(given), artifact.inputs, bundle.manifest.preprocess)
+
+
+def _is_file(given: Path | str) -> bool:
+    """A text may be longer than any file's name."""
+    try:
+        return Path(given).is_file()
+    except OSError:
+        return False
 
 
 def _model(bundle: Bundle) -> Artifact:

@@ -210,19 +210,24 @@ def test_measuring_waits_until_no_other_model_is_at_work(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "metric", "wanted"), [("mnist", "test_accuracy", 0.9), ("digits", "test_accuracy", None)]
+    ("dataset", "metric", "wanted"), [("mnist", "", 0.9), ("digits", "", None), ("mnist", "changed recipe", None)]
 )
-def test_a_bundle_brings_its_own_training_unless_on_other_data(dataset, metric, wanted):
+def test_a_bundle_brings_its_own_training_unless_by_another_recipe_or_on_other_data(dataset, metric, wanted):
     from types import SimpleNamespace
 
     from export.registry import entry
     from pipeline.variants import with_params
 
     spec = with_params(entry("pipeline.models", "model", "mlp"), {})
-    training = SimpleNamespace(recipe=spec.recipes[0], seed=3, seconds=1.5, metrics={metric: 0.9}, history=(1, 2))
+    recipe = dataclasses.replace(spec.recipes[0], seed=3, epochs=spec.recipes[0].epochs + (metric == "changed recipe"))
+    metrics = {"test_accuracy": 0.9}
+    training = SimpleNamespace(recipe=recipe, seed=3, seconds=1.5, metrics=metrics, history=(1, 2))
     where = SimpleNamespace(gpus=(), cores=2, cpu="C", versions={"torch": "2"})
     manifest = SimpleNamespace(
-        training=training, dataset=SimpleNamespace(name=dataset), environment=where, created="2026-01-02T03:04:05+00:00"
+        training=training,
+        dataset=SimpleNamespace(name=dataset, digest="d"),
+        environment=where,
+        created="2026-01-02T03:04:05+00:00",
     )
     found = results.run_of_bundle(spec, manifest)
     if wanted is None:
