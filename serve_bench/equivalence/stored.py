@@ -10,7 +10,7 @@ import json
 import pickle
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,24 +91,45 @@ def _onnx_tensors(graph: Any, functions: Any = ()) -> Iterator[tuple[str, Any]]:
         yield from _onnx_tensors(function)
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where an archive holds a tensor: an entry of raw little-endian values, and the view of them."""
+
+    entry: str
+    dtype: str
+    offset: int
+    sizes: list[int]
+    strides: list[int]
+
+
 def from_program(path: Path) -> dict[str, Array]:
     """State and constants of a torch.export archive, by their names in the program."""
-    found: dict[str, Array] = {}
+    return _from_archive(path, _program_places)
+
+
+def from_torchscript(path: Path) -> dict[str, Array]:
+    """Attributes by their path ("conv1.weight") and inlined constants by their number ("constants.3")."""
+    return _from_archive(path, _torchscript_places)
+
+
+def _from_archive(path: Path, places: Callable[[zipfile.ZipFile], Iterator[tuple[str, _Place]]]) -> dict[str, Array]:
     with zipfile.ZipFile(path) as archive:
-        prefix = archive_prefix(archive, "/archive_format")
-        for folder, config in (("weights", "model_weights_config"), ("constants", "model_constants_config")):
-            text = _bytes(archive, f"{prefix}/data/{folder}/{config}.json")
-            for name, entry in json.loads(text)["config"].items():
-                meta = entry.get("tensor_meta")
-                if meta is None:
-                    continue
-                if entry.get("use_pickle"):
-                    raise BundleCorrupt(f"{path}: {name!r} is pickled, not stored as raw bytes")
-                data = _bytes(archive, f"{prefix}/data/{folder}/{entry['path_name']}")
-                sizes, strides = ([v["as_int"] for v in meta[key]] for key in ("sizes", "strides"))
-                dtype = SCALAR_TYPES[meta["dtype"]]
-                found[name] = _view(data, dtype, meta["storage_offset"]["as_int"], sizes, strides)
-    return found
+        return {name: _view(_bytes(archive, p.entry), p).copy() for name, p in places(archive)}
+
+
+def _program_places(archive: zipfile.ZipFile) -> Iterator[tuple[str, _Place]]:
+    prefix = archive_prefix(archive, "/archive_format")
+    for folder, config in (("weights", "model_weights_config"), ("constants", "model_constants_config")):
+        text = _bytes(archive, f"{prefix}/data/{folder}/{config}.json")
+        for name, entry in json.loads(text)["config"].items():
+            meta = entry.get("tensor_meta")
+            if meta is None:
+                continue
+            if entry.get("use_pickle"):
+                raise BundleCorrupt(f"{archive.filename}: {name!r} is pickled, not stored as raw bytes")
+            sizes, strides = ([v["as_int"] for v in meta[key]] for key in ("sizes", "strides"))
+            where = f"{prefix}/data/{folder}/{entry['path_name']}"
+            yield name, _Place(where, SCALAR_TYPES[meta["dtype"]], meta["storage_offset"]["as_int"], sizes, strides)
 
 
 def archive_prefix(archive: zipfile.ZipFile, ending: str) -> str:
@@ -126,19 +147,19 @@ def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:
         raise BundleCorrupt(f"{archive.filename}: {name} is missing or damaged; export it again") from error
 
 
-def _view(data: bytes, dtype: str, offset: int, sizes: list[int], strides: list[int]) -> Array:
+def _view(data: bytes | bytearray, place: _Place) -> Array:
     """A tensor over raw bytes; bfloat16 is widened to float32, which is exact."""
-    if dtype == "bf16":
+    if place.dtype == "bf16":
         flat: Array = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
     else:
-        flat = np.frombuffer(data, np.dtype(dtype).newbyteorder("<"))
-    if 0 in sizes:
-        return np.empty(sizes, flat.dtype)
-    last = offset + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True))
-    if offset < 0 or min([*sizes, *strides, 0]) < 0 or last >= len(flat):
+        flat = np.frombuffer(data, np.dtype(place.dtype).newbyteorder("<"))
+    if 0 in place.sizes:
+        return np.empty(place.sizes, flat.dtype)
+    last = place.offset + sum((n - 1) * s for n, s in zip(place.sizes, place.strides, strict=True))
+    if place.offset < 0 or min([*place.sizes, *place.strides, 0]) < 0 or last >= len(flat):
         raise BundleCorrupt("a tensor reaches beyond its bytes")
-    steps = [s * flat.itemsize for s in strides]
-    return np.lib.stride_tricks.as_strided(flat[offset:], sizes, steps).copy()
+    steps = [s * flat.itemsize for s in place.strides]
+    return np.lib.stride_tricks.as_strided(flat[place.offset :], place.sizes, steps)
 
 
 @dataclass(frozen=True)
@@ -195,18 +216,14 @@ class _Reader(pickle.Unpickler):
         return _Storage(STORAGES[str(pid[1])], str(pid[2]))
 
 
-def from_torchscript(path: Path) -> dict[str, Array]:
-    """Attributes by their path ("conv1.weight") and inlined constants by their number ("constants.3")."""
-    found: dict[str, Array] = {}
-    with zipfile.ZipFile(path) as archive:
-        prefix = archive_prefix(archive, "/data.pkl")
-        for part in ("data", "constants"):
-            with archive.open(f"{prefix}/{part}.pkl") as stream:
-                root = _Reader(stream).load()
-            for name, tensor in _tensors(root, "" if part == "data" else "constants", set()):
-                data = _bytes(archive, f"{prefix}/{part}/{tensor.storage.key}")
-                found[name] = _view(data, tensor.storage.dtype, tensor.offset, tensor.sizes, tensor.strides)
-    return found
+def _torchscript_places(archive: zipfile.ZipFile) -> Iterator[tuple[str, _Place]]:
+    prefix = archive_prefix(archive, "/data.pkl")
+    for part in ("data", "constants"):
+        with archive.open(f"{prefix}/{part}.pkl") as stream:
+            root = _Reader(stream).load()
+        for name, tensor in _tensors(root, "" if part == "data" else "constants", set()):
+            where = f"{prefix}/{part}/{tensor.storage.key}"
+            yield name, _Place(where, tensor.storage.dtype, tensor.offset, tensor.sizes, tensor.strides)
 
 
 def _tensors(value: Any, where: str, seen: set[int]) -> Iterator[tuple[str, _Tensor]]:
@@ -222,3 +239,55 @@ def _tensors(value: Any, where: str, seen: set[int]) -> Iterator[tuple[str, _Ten
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
     for key, inner in items:
         yield from _tensors(inner, f"{where}.{key}".strip("."), seen)
+
+
+def replace_tensors(path: Path, form: str, arrays: Mapping[str, Array], destination: Path) -> None:
+    """A copy of a file of `WRITABLE` form in which the tensors `arrays`, of the same shapes and types, stand instead.
+
+    Raises BundleCorrupt where a name is not in the file or a tensor does not fit.
+    """
+    if form == "onnx":
+        _replace_in_onnx(path, arrays, destination)
+    else:
+        _replace_in_archive(path, form, arrays, destination)
+
+
+def _replace_in_onnx(path: Path, arrays: Mapping[str, Array], destination: Path) -> None:
+    import onnx
+
+    model, left = onnx.load(str(path), load_external_data=False), dict(arrays)
+    for name, tensor in _onnx_tensors(model.graph, model.functions):
+        if name in left:
+            new = onnx.numpy_helper.from_array(np.array(left.pop(name), order="C"), tensor.name)
+            if list(new.dims) != list(tensor.dims) or new.data_type != tensor.data_type:
+                raise BundleCorrupt(f"{path}: {name!r} is of another shape or type")
+            tensor.CopyFrom(new)
+    if left:
+        raise BundleCorrupt(f"{path}: holds no {', '.join(left)}")
+    destination.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _replace_in_archive(path: Path, form: str, arrays: Mapping[str, Array], destination: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        places = dict(PLACES[form](archive))
+        missing = [name for name in arrays if name not in places]
+        if missing:
+            raise BundleCorrupt(f"{path}: holds no {', '.join(missing)}")
+        changed: dict[str, bytearray] = {}
+        for name, array in arrays.items():
+            place = places[name]
+            view = _view(changed.setdefault(place.entry, bytearray(_bytes(archive, place.entry))), place)
+            if view.shape != array.shape or view.dtype != array.dtype or place.dtype == "bf16":
+                raise BundleCorrupt(f"{path}: {name!r} is of another shape or type")
+            view[...] = array
+        with zipfile.ZipFile(destination, "w", zipfile.ZIP_STORED) as copy:
+            for info in archive.infolist():
+                copy.writestr(info.filename, bytes(changed.get(info.filename) or archive.read(info)))
+
+
+PLACES: Mapping[str, Callable[[zipfile.ZipFile], Iterator[tuple[str, _Place]]]] = {
+    "exported_program": _program_places,
+    "torchscript": _torchscript_places,
+}
+WRITABLE = ("onnx", *PLACES)
+"""Forms whose tensors can be replaced without executing anything."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -160,7 +160,8 @@ class Truth:
 
         On few samples eager can be right by luck (seen: 3.5e-4 on the four constant inputs, 1.8e-3 on 256 random ones).
         """
-        taken = self.meta.get("reduced_samples", {}).get(precision, {}).get(probe, self.samples(probe))
+        whole = self.meta.get("whole_samples", {}).get(probe, self.samples(probe))
+        taken = self.meta.get("reduced_samples", {}).get(precision, {}).get(probe, whole)
         if taken >= FEW:
             return self.error(probe, precision, output)
         known = [self.error(p, precision, output) for p in self.probes]
@@ -173,19 +174,30 @@ class Truth:
         return float(value.reshape(()))
 
 
+def chosen_from(whole: Truth, rows: Mapping[str, Sequence[int]]) -> Truth:
+    """The truth with the samples `rows` of each probe named there, and no other probe.
+
+    Scales and eager's errors stay those of the whole classes, and so does the verdict on what is left.
+    """
+    axes = {"input": whole.meta["input_axes"], "output": whole.meta["output_axes"]}
+    arrays: dict[str, Array] = {}
+    for key, array in whole.arrays.items():
+        probe, kind, *rest = key.split("/", 2)
+        if probe not in rows:
+            continue
+        if kind in axes:
+            array = array.take(rows[probe], axis=axes[kind][rest[0]])
+        arrays[key] = array[list(rows[probe])] if kind in ("label", "target") else array
+    sizes = {probe: whole.samples(probe) for probe in rows}
+    meta = dict(whole.meta) | {"probes": list(rows), "skipped": {}, "whole_samples": sizes}
+    return Truth(whole.path, whole.preprocess, arrays, meta)
+
+
 def golden_from_truth(truth: Path, destination: Path, samples: int = GOLDEN_SAMPLES) -> None:
     """The first samples of probe "test" with their answers, in the same format: what a deployed copy checks itself by.
 
     Scales and eager's errors stay those of the whole test set.
     """
     whole = Truth.load(truth, Preprocess())
-    axes = {"input": whole.meta["input_axes"], "output": whole.meta["output_axes"]}
-    arrays: dict[str, Array] = {}
-    for key, array in whole.arrays.items():
-        probe, kind, *rest = key.split("/", 2)
-        if probe != "test":
-            continue
-        if kind in axes:
-            array = array.take(range(min(samples, whole.samples("test"))), axis=axes[kind][rest[0]])
-        arrays[key] = array[:samples] if kind in ("label", "target") else array
-    write(destination, arrays, dict(whole.meta) | {"probes": ["test"], "skipped": {}})
+    first = chosen_from(whole, {"test": range(min(samples, whole.samples("test")))})
+    write(destination, first.arrays, first.meta)

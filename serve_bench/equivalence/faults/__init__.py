@@ -1,0 +1,1 @@
+"""Deliberate faults: what is wrong with each copy, and how it is made."""
