@@ -154,22 +154,45 @@ def export(quiet: bool, as_json: bool, **given: Any) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--reference", type=click.Path(path_type=Path), help="A .pt2 to judge a bare file by.")
 @click.option("--inputs", type=click.Path(path_type=Path), help="Samples for a bare file: an .npz.")
+@click.option(
+    "--self-test", is_flag=True, help="Put deliberate faults into copies of every form, and count what is caught."
+)
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.01),
+    default=9.0,
+    show_default=True,
+    help="Of a self-test: then it ends, and the next one goes on.",
+)
 @DEVICE
 @stack(JUDGING, COMMON)
-def verify(bundle: Path, reference: Path | None, inputs: Path | None, quiet: bool, as_json: bool, **given: Any) -> None:
+def verify(
+    bundle: Path,
+    reference: Path | None,
+    inputs: Path | None,
+    self_test: bool,
+    minutes: float,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
     """Does every exported form in BUNDLE compute what the model computes? Exit status 1 where one does not.
 
     \b
     pipeline verify artifacts/cnn
     pipeline verify artifacts/cnn --backend onnxruntime-cpu --fresh
     pipeline verify model.onnx --reference model.pt2 --inputs x.npz
+    pipeline verify artifacts/cnn --self-test
     """
-    from pipeline.run import verify_path
-    from pipeline.table import print_verifications
+    from pipeline.run import self_test_bundle, verify_path
+    from pipeline.table import print_self_test, print_verifications
 
-    judged = verify_path(bundle, reference, inputs, _options(**given), _progress(quiet))
+    options, progress = _options(**given), _progress(quiet)
+    if self_test:
+        return print_self_test(self_test_bundle(bundle, minutes, options, progress), as_json=as_json)
+    judged = verify_path(bundle, reference, inputs, options, progress)
     print_verifications(judged, as_json=as_json)
-    judged.raise_for_failures()
+    return judged.raise_for_failures()
 
 
 @main.command()

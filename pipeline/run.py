@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from export.bundle.errors import BackendUnavailable, BundleError, ExportError, UsageError
 from export.bundle.store import Bundle, Training
@@ -20,6 +20,9 @@ from pipeline.origins import Origin, ZooOrigin
 from pipeline.own_origin import OwnOrigin
 from serve_bench.cells import NAMED_ONLY, backends
 from serve_bench.worker import Workers
+
+if TYPE_CHECKING:
+    from serve_bench.equivalence.selftest import Result
 
 Bench = Literal["no", "where new", "again"]
 
@@ -151,6 +154,16 @@ def verify_path(
     from serve_bench.equivalence.pair import verify_pair
 
     return Judged(verifications=tuple(verify_pair(path, reference, inputs, progress=progress)), missing=())
+
+
+def self_test_bundle(path: Path, minutes: float, options: Options, progress: Progress) -> Result:
+    """Deliberate faults in copies of every form of a bundle, at most for `minutes`; the next call goes on."""
+    from serve_bench.equivalence import selftest
+
+    bundle = Bundle.open(path, trust=options.trust)
+    bundle.check()
+    with workspace(bundle.root), Workers() as workers:
+        return selftest.run(bundle, workers, 60 * minutes, progress)
 
 
 def bench_paths(paths: Sequence[Path], options: Options, progress: Progress) -> Iterator[Outcome]:

@@ -233,6 +233,25 @@ def print_verifications(judged: Any, *, as_json: bool) -> None:
     _print_absent(_tables.grouped((m.label, "not run", m.reason) for m in judged.missing))
 
 
+def print_self_test(result: Any, *, as_json: bool) -> None:
+    """What of the deliberate faults is caught, by class; what other tools catch; each that was missed."""
+    from serve_bench.equivalence import selftest_summary as summary
+
+    if as_json:
+        _print_json(result)
+        return
+    columns = [(heading, "right" if i else "left") for i, heading in enumerate(summary.HEADINGS)]
+    rows = [*summary.shares(result.trials, lambda t: t.kind), summary.share("all", result.trials)]
+    _table("Deliberate faults", columns, map(summary.cells, rows))
+    _table("The same faults", [("compared by", "left"), ("caught", "right")], summary.other_cells(rows[-1]))
+    for trial in result.missed:
+        print(f"missed: {trial.artifact}: {trial.kind}: {trial.fault}")
+    for artifact, reason in result.absent.items():
+        print(f"{artifact}: not tried: {reason}")
+    if result.left:
+        print(f"{result.left} faults are left: run the same command again")
+
+
 def _verified_row(v: Verification) -> tuple[str, ...]:
     from serve_bench.equivalence.records import verdict_of, worst_probe
     from serve_bench.reports import _tables

@@ -14,6 +14,7 @@ from export.bundle.errors import BackendUnavailable, BundleError, DataError
 from export.bundle.store import Bundle
 from export.bundle.types import Artifact
 from export.progress import Progress
+from serve_bench.equivalence.decisions import probabilities
 from serve_bench._child import slices
 from serve_bench.backends._base import Arrays
 from serve_bench.backends._helpers import batch_axis
@@ -124,15 +125,6 @@ def _answer(
     labels = bundle.manifest.labels
     label = labels[best] if best < len(labels) else str(best)
     return Answer(**said, label=label, probability=float(scores[best]))
-
-
-def probabilities(scores: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-    """Softmax of logits or log-probabilities (of those it is their exponential); probabilities stay what they are."""
-    values = scores.astype(np.float64)
-    if values.min() >= 0 and abs(values.sum() - 1) < 1e-3:
-        return values
-    shifted = np.exp(values - values.max())
-    return np.asarray(shifted / shifted.sum())
 
 
 def _few(values: Sequence[float]) -> str:

@@ -206,11 +206,19 @@ class Verification:
     probes: tuple[ProbeResult, ...]
     constants: Mapping[str, Json]
     """One of "compared", "folded", "mismatched": names; empty where the form cannot be read."""
+    structure: tuple[str, ...] = ()
+    """What of the file is not as promised: a sentence each."""
+    first_wrong: str = ""
+    """The first node outside its band, in words; empty where none was looked for or found."""
     decisions: int
     """Samples whose answer was compared with float64's."""
     disagreements: tuple[Disagreement, ...]
     metric: Mapping[str, float]
-    """The task's metric on this backend: {"test_accuracy": 0.9941}; empty without labels."""
+    """The task's metrics on this backend: {"test_accuracy": 0.9941, …}; empty without labels."""
+    against_truth: Mapping[str, float] = field(default_factory=dict)
+    """Test samples that only float64 answers rightly ("lost"), that only this backend does ("gained"), "p_value"."""
+    non_finite: Mapping[str, str] = field(default_factory=dict)
+    """How it takes NaN and infinity beside eager, in words: a property, not a verdict."""
     passed: bool
     reason: str
     """Empty where it passed; else probe, output, index, both values."""

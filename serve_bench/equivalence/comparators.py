@@ -79,9 +79,7 @@ def cosine(answers: Answers, reference: Answers) -> bool:
 
 def top1(answers: Answers, reference: Answers) -> bool:
     """The same argmax for every sample; an answer of one number has no argmax and passes."""
-    return all(
-        bool((answers[n].argmax(-1) == r.argmax(-1)).all()) for n, r in reference.items() if r.ndim > 1
-    )
+    return all(bool((answers[n].argmax(-1) == r.argmax(-1)).all()) for n, r in reference.items() if r.ndim > 1)
 
 
 COMPARATORS: Mapping[str, Comparator] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,8 @@ from serve_bench.equivalence.bands import relative
 
 Float64 = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+BINS = 15
+"""Of the calibration error, as in its source."""
 
 
 def decides(task: str, truth: npt.NDArray[np.generic]) -> bool:
@@ -50,3 +54,43 @@ def disagreements(
 def accuracy(answers: npt.NDArray[np.generic], labels: Labels) -> float:
     """The share of samples whose argmax is their label."""
     return float((np.asarray(answers).argmax(axis=1) == labels).mean()) if len(labels) else 0.0
+
+
+def discordant(answers: npt.NDArray[np.generic], truth: Float64, labels: Labels) -> tuple[int, int, float]:
+    """Samples that only float64 answers rightly, those that only the backend does, and how likely so uneven a split is.
+
+    The exact two-sided test on discordant pairs: under equal error rates either is Binomial(n, ½) (McNemar 1947,
+    Psychometrika 12; the binomial in place of its normal approximation). 1.0 where there is no such pair.
+    """
+    here = np.asarray(answers).argmax(axis=1) == labels
+    there = truth.argmax(axis=1) == labels
+    lost, gained = int((there & ~here).sum()), int((here & ~there).sum())
+    pairs, fewer = lost + gained, min(lost, gained)
+    tail = sum(math.comb(pairs, k) for k in range(fewer + 1))
+    return lost, gained, min(1.0, 2 * tail / 2**pairs) if pairs else 1.0
+
+
+def probabilities(scores: npt.NDArray[np.generic]) -> Float64:
+    """Softmax over the last axis of logits or log-probabilities (of those it is the exponential).
+
+    Rows that are probabilities already stay what they are.
+    """
+    values = np.asarray(scores, np.float64)
+    if values.size and values.min() >= 0 and (np.abs(values.sum(-1) - 1) < 1e-3).all():
+        return values
+    shifted = np.exp(values - values.max(-1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(-1, keepdims=True))
+
+
+def calibration_error(answers: npt.NDArray[np.generic], labels: Labels) -> float:
+    """Expected calibration error: how far stated confidence lies from the share that is right, over equal bins.
+
+    Guo et al. 2017 (arXiv:1706.04599), with 15 bins; 0.0 without samples.
+    """
+    if not len(labels):
+        return 0.0
+    scores = probabilities(answers)
+    confidence, right = scores.max(axis=1), scores.argmax(axis=1) == labels
+    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    gaps = [abs(right[bins == b].mean() - confidence[bins == b].mean()) * (bins == b).sum() for b in np.unique(bins)]
+    return float(sum(gaps) / len(labels))

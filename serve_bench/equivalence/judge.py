@@ -10,6 +10,7 @@ import numpy.typing as npt
 from export.bundle.errors import VerdictFailed
 from export.bundle.types import Disagreement, ProbeResult
 from serve_bench.equivalence import bands, decisions
+from serve_bench.equivalence.probes import SPECIAL
 from serve_bench.equivalence.truth import Truth
 
 Array = npt.NDArray[np.generic]
@@ -18,9 +19,14 @@ LARGEST = float(np.finfo(np.float64).max)
 
 
 def probe_results(
-    truth: Truth, probe: str, source: str, answers: Mapping[str, Array], precision: str
+    truth: Truth,
+    probe: str,
+    source: str,
+    answers: Mapping[str, Array],
+    precision: str,
+    rows: Sequence[int] | None = None,
 ) -> list[ProbeResult]:
-    """One result an output, of the first samples of the class `source` (all of them where `answers` has as many).
+    """One result an output, of the samples `rows` of the class `source`; without them of its first ones.
 
     Scale and reference are those of the whole class. Raises VerdictFailed where outputs are missing or misshapen.
     """
@@ -33,7 +39,7 @@ def probe_results(
     for name, y64 in truth.outputs(source).items():
         axis = truth.output_axis(name)
         count = answers[name].shape[axis] if answers[name].ndim > axis else 0
-        y64 = y64.take(range(min(count, y64.shape[axis])), axis=axis)
+        y64 = y64.take(range(min(count, y64.shape[axis])) if rows is None else list(rows), axis=axis)
         try:
             found = bands.error(answers[name], y64, truth.scale(source, name))
         except VerdictFailed as error:
@@ -75,7 +81,10 @@ def disagreements(
 
 
 def metric(truth: Truth, task: str, output: str | None, answers: Mapping[str, Array]) -> dict[str, float]:
-    """The task's metric on the test set: "test_accuracy", or "test_mse" of the first output; empty without targets."""
+    """The task's metrics on the test set: "test_accuracy" and "test_calibration_error", or "test_mse" of the first output.
+
+    Empty without targets.
+    """
     if task == "regression" and truth.targets is not None:
         values = np.asarray(answers[truth.output_names[0]], np.float64)
         if values.shape != truth.targets.shape:
@@ -83,7 +92,37 @@ def metric(truth: Truth, task: str, output: str | None, answers: Mapping[str, Ar
         return {"test_mse": float(np.square(values - truth.targets).mean())}
     if task != "classification" or output is None or truth.labels is None:
         return {}
-    return {"test_accuracy": decisions.accuracy(answers[output], truth.labels)}
+    return {
+        "test_accuracy": decisions.accuracy(answers[output], truth.labels),
+        "test_calibration_error": decisions.calibration_error(answers[output], truth.labels),
+    }
+
+
+def against_truth(truth: Truth, output: str, answers: Mapping[str, Array]) -> dict[str, float]:
+    """ "lost", "gained" and "p_value" of the test samples that one of float64 and the backend answers rightly."""
+    if truth.labels is None:
+        return {}
+    lost, gained, p_value = decisions.discordant(answers[output], truth.outputs("test")[output], truth.labels)
+    return {"lost": lost, "gained": gained, "p_value": p_value}
+
+
+def non_finite(truth: Truth, answers: Mapping[str, Array]) -> dict[str, str]:
+    """How a backend takes NaN and infinity, in words, beside eager; nothing of it is a verdict."""
+    _, finite = truth.special
+    found: dict[str, str] = {}
+    for i, (name, _, _) in enumerate(SPECIAL):
+        lost = made = 0
+        for output, eager in finite.items():
+            axis = truth.output_axis(output)
+            there, here = eager.take(i, axis=axis), np.isfinite(answers[output].take(i, axis=axis))
+            lost, made = lost + int((here & ~there).sum()), made + int((there & ~here).sum())
+        words = []
+        if lost:
+            words.append(f"a number in {lost} places where eager gives none")
+        if made:
+            words.append(f"no number in {made} places where eager gives one")
+        found[name] = "; ".join(words) or "as eager"
+    return found
 
 
 def why_less(backend: str, asked: str, found: str, evidence: str) -> str:

@@ -20,11 +20,11 @@ from serve_bench._child import sample_count, slices
 from serve_bench.backends._helpers import batch_axis, first_line
 from serve_bench.equivalence import program
 from serve_bench.equivalence.bands import relative
-from serve_bench.equivalence.probes import SAMPLES, model_ready, synthetic
+from serve_bench.equivalence.probes import SAMPLES, model_ready, synthetic, with_special_values
 
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
-VERSION = 2
+VERSION = 3
 SUBSAMPLE_BATCHES = 16
 """Batches of each probe, its samples evenly spread, on which eager's error in reduced precision is taken: 1024 samples
 of a small network, fewer of a large one, since CPUs without such arithmetic need a hundred times float32's time."""
@@ -104,7 +104,8 @@ def make(
         seconds = {"float64 and float32": time.perf_counter() - started}
         given = {"test": stored} | probes
         errors, absent, taken = _reduced(reference, pool, given, pools, batch, seconds)
-    arrays = _arrays(reference, given, pools, errors, targets)
+        special = _special(reference, calls[1], stored)
+    arrays = _arrays(reference, given, pools, errors, targets) | special
     notes = {"skipped": skipped, "absent": absent, "reduced_samples": taken, "seed": seed}
     before = time.perf_counter()
     write(destination, arrays, _meta(reference, list(pools)) | notes)
@@ -141,6 +142,21 @@ def _synthetic(
     axes = {s.name: batch_axis(s) or 0 for s in reference.inputs}
     count = int(np.clip(sample_count(reference.inputs, stored), FEWEST, SAMPLES))
     return synthetic(reference.inputs, ready, axes, seed, count, ranges)
+
+
+def _special(reference: _Reference, call: program.Call, stored: Arrays) -> dict[str, Array]:
+    """Inputs with NaN and infinity, and where eager's float32 answers to them are finite; empty where none can be made."""
+    axes = {s.name: batch_axis(s) for s in reference.inputs}
+    if None in axes.values():
+        return {}
+    one, _ = next(slices(reference.inputs, stored, 1))
+    ready = {s.name: a for s, a in zip(reference.inputs, reference.ready(one, stored=True), strict=True)}
+    inputs = with_special_values(reference.inputs, ready, {n: a or 0 for n, a in axes.items()})
+    if not inputs:
+        return {}
+    answers = call([inputs[s.name] for s in reference.inputs])
+    found = {f"special/input/{name}": array for name, array in inputs.items()}
+    return found | {f"special/finite/{s.name}": np.isfinite(y) for s, y in zip(reference.outputs, answers, strict=False)}
 
 
 def _batch(reference: _Reference, wide: Any, stored: Arrays) -> int:

@@ -20,7 +20,7 @@ from export.npz import read_npz
 from export.progress import Progress, Silent
 from serve_bench.backends._helpers import first_line
 from serve_bench.cells import Missing, plan
-from serve_bench.equivalence import constants, make_truth, program, stored, verdict
+from serve_bench.equivalence import constants, make_truth, program, stored, structure, verdict
 from serve_bench.equivalence.truth import Truth
 from serve_bench.worker import Workers
 
@@ -58,12 +58,14 @@ def verify_pair(
         with progress.stage("float64 truth") as bar:
             make_truth.make(reference, ready, None, Preprocess(), specs_in, specs_out, path, bar)
         truth = Truth.load(path, Preprocess())
-        questions = verdict.questions_of(truth, Path(folder))
-        found = _constants(reference, artifact, Path(folder))
-        here, records = environment().id, []
+        standard = verdict.Standard(
+            truth, verdict.questions_of(truth, Path(folder)), "unlabelled", threads, environment().id, program.Callers(reference)
+        )
+        read = verdict.Read(_constants(reference, artifact, Path(folder)), tuple(structure.check(model, artifact)))
+        records = []
         for cell in cells:
             with progress.stage(f"verify {cell.label}") as bar:
-                record = verdict.verify_cell(cell, workers, truth, questions, "unlabelled", found, threads, here)
+                record = verdict.verify_cell(cell, workers, standard, read)
                 bar.advance(1, 1, verdict.short(record))
             records.append(record)
     return records

@@ -14,6 +14,15 @@ Array = npt.NDArray[np.generic]
 SAMPLES = 256
 """Most samples of a random probe."""
 OF_EACH_LENGTH = 4
+SPECIAL = (
+    ("NaN in one place", np.nan, False),
+    ("NaN throughout", np.nan, True),
+    ("infinity in one place", np.inf, False),
+    ("minus infinity in one place", -np.inf, False),
+)
+"""What a model is asked that no model answers with a number: how a backend takes it is said, never judged."""
+SUBNORMAL = np.array([2.0**-149, -(2.0**-130), 2.0**-127])
+"""Of float32: the smallest number, and two larger ones."""
 
 
 def model_ready(stored: Array, preprocess: Preprocess, dtype: str) -> npt.NDArray[np.generic]:
@@ -115,6 +124,18 @@ def cut_by_length(
         yield {n: a.take(range(length), axis=length_axes[n]) if n in length_axes else a for n, a in piece.items()}
 
 
+def with_special_values(specs: Sequence[TensorSpec], one: Mapping[str, Array], axes: Mapping[str, int]) -> dict[str, Array]:
+    """The model-ready sample `one` again and again, each time with one of SPECIAL; empty without a floating input."""
+    target = next((s for s in specs if _floating(s) and one[s.name].size), None)
+    if target is None:
+        return {}
+    found = {n: np.repeat(a, len(SPECIAL), axis=axes[n]) for n, a in one.items()}
+    for place, (_, value, whole) in enumerate(SPECIAL):
+        part = np.moveaxis(found[target.name], axes[target.name], 0)[place]
+        part[...] = np.where(whole | (np.arange(part.size) == part.size // 2).reshape(part.shape), value, part)
+    return found
+
+
 def _floating(spec: TensorSpec) -> bool:
     return bool(np.issubdtype(np.dtype(spec.dtype), np.floating))
 
@@ -143,13 +164,15 @@ def _uniform(spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator)
 
 
 def _constant(spec: TensorSpec, real: Array, axis: int) -> Array:
-    """Four samples: zeros, ones, and the two ends of the documented range (of the real inputs' where there is none)."""
+    """Zeros, ones, and the two ends of the documented range (of the real inputs' where there is none).
+
+    Of a floating-point input also numbers below the normal range of float32, where a processor may flush to zero.
+    """
     low, high = (spec.low, spec.high) if _bounded(spec) else (float(real.min()), float(real.max()))
     assert low is not None
     assert high is not None
     levels = np.array([0.0, 1.0, low, high])
-    if not _floating(spec):
-        levels = np.clip(levels, low, high)
+    levels = np.concatenate([levels, SUBNORMAL]) if _floating(spec) else np.clip(levels, low, high)
     shape = [1] * real.ndim
     shape[axis] = len(levels)
     return np.broadcast_to(levels.reshape(shape), _shape(real, axis, len(levels))).astype(spec.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -57,6 +58,21 @@ def caller(module: Any, dtype: str) -> Call:
             return [_numpy(t) for t in leaves(answers)]
 
     return call
+
+
+class Callers:
+    """The program at `path` in any precision: loaded once in each, and called by any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, Call] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, dtype: str, arrays: Sequence[Array]) -> list[Array]:
+        with self._lock:
+            if dtype not in self._known:
+                self._known[dtype] = caller(load(self.path, dtype), dtype)
+        return self._known[dtype](arrays)
 
 
 def _numpy(tensor: Any) -> Array:

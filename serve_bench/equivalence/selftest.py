@@ -19,14 +19,14 @@ import numpy.typing as npt
 from export.bundle.errors import PipelineError
 from export.bundle.files import digest_of
 from export.bundle.store import Bundle
-from export.bundle.types import LENGTHS, Artifact, Verification, from_json, to_json
+from export.bundle.types import LENGTHS, Artifact, from_json, to_json
 from export.progress import Progress
 from export.registry import entries
 from serve_bench.cells import Cell, backend_named
 from serve_bench.equivalence import constants, judge, structure, verdict
 from serve_bench.equivalence.comparators import COMPARATORS
 from serve_bench.equivalence.faults._base import Fault, Source, Subject
-from serve_bench.equivalence.truth import Truth, chosen_from
+from serve_bench.equivalence.truth import Truth, chosen_from, few_rows
 from serve_bench.worker import Worker, Workers
 
 Array = npt.NDArray[np.generic]
@@ -240,22 +240,5 @@ def few(whole: Truth) -> Truth:
     for probe in whole.probes:
         total, share = whole.samples(probe), SHARES.get(probe, 16)
         rows[probe] = range(min(total, share))
-    total, share = whole.samples("test"), SHARES["test"]
-    if total > share:
-        spread = np.linspace(0, total - 1, share // 2).astype(int).tolist()
-        rows["test"] = sorted({*spread, *narrow(whole, share - share // 2)})
+    rows["test"] = few_rows(whole, SHARES["test"])
     return chosen_from(whole, rows)
-
-
-def narrow(whole: Truth, count: int) -> list[int]:
-    """The test samples whose two largest float64 outputs lie nearest to each other."""
-    for answers in whole.outputs("test").values():
-        if answers.ndim == 2 and answers.shape[1] >= 2:
-            two = np.partition(answers, -2, axis=1)[:, -2:]
-            return [int(i) for i in np.argsort(two[:, 1] - two[:, 0], kind="stable")[:count]]
-    return []
-
-
-def false_alarms(verifications: Sequence[Verification]) -> list[Verification]:
-    """Of benign variants: those that the verdict wrongly fails."""
-    return [v for v in verifications if not v.passed]

@@ -34,7 +34,9 @@ def check(path: Path, artifact: Artifact, told: Mapping[str, str] | None = None)
         raise
     except Exception as error:
         words = str(error).strip().splitlines() or [type(error).__name__]
-        raise BundleCorrupt(f"{path}: cannot be read as {artifact.format} ({words[0][:200]}); export it again") from error
+        raise BundleCorrupt(
+            f"{path}: cannot be read as {artifact.format} ({words[0][:200]}); export it again"
+        ) from error
 
 
 def why(found: Sequence[str]) -> str:
@@ -111,9 +113,9 @@ def _inside(model: Any) -> Iterator[str]:
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 yield f"{tensor.name!r} lies in another file"
         for node in graph.node:
-            if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
-                if constants.get(node.input[2], True):
-                    yield f"node {node.name!r} is a dropout in training mode"
+            switch = node.input[2] if node.op_type == "Dropout" and len(node.input) > 2 else ""
+            if switch and constants.get(switch, True):
+                yield f"node {node.name!r} is a dropout in training mode"
             if node.op_type == "BatchNormalization" and _attribute(node, "training_mode"):
                 yield f"node {node.name!r} is a batch norm in training mode"
 
@@ -125,7 +127,9 @@ def _constants(model: Any) -> dict[str, bool]:
     found = {}
     for graph in graphs(model.graph):
         tensors = [(t.name, t) for t in graph.initializer]
-        tensors += [(n.output[0], a.t) for n in graph.node for a in n.attribute if n.op_type == "Constant" and a.HasField("t")]
+        tensors += [
+            (n.output[0], a.t) for n in graph.node for a in n.attribute if n.op_type == "Constant" and a.HasField("t")
+        ]
         for name, tensor in tensors:
             if tensor.data_type == onnx.TensorProto.BOOL:
                 found[name] = bool(onnx.numpy_helper.to_array(tensor).any())

@@ -113,6 +113,17 @@ class Truth:
         found = self.arrays.get("test/target")
         return None if found is None else found.astype(np.float64)
 
+    @property
+    def special(self) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.bool_]]]:
+        """Model-ready inputs with NaN and infinity, a sample each of `probes.SPECIAL`; where eager's answers are finite."""
+        parts: tuple[dict[str, Array], dict[str, npt.NDArray[np.bool_]]] = ({}, {})
+        for key, array in self.arrays.items():
+            if key.startswith("special/input/"):
+                parts[0][key.removeprefix("special/input/")] = array
+            elif key.startswith("special/finite/"):
+                parts[1][key.removeprefix("special/finite/")] = array.astype(np.bool_)
+        return parts
+
     def samples(self, probe: str) -> int:
         first = self.input_names[0]
         return int(self._get(f"{probe}/input/{first}").shape[self.meta["input_axes"][first]])
@@ -172,6 +183,29 @@ class Truth:
         if value.size != 1 or not np.isfinite(value).all():
             raise BundleCorrupt(f"{self.path}: {key} is no finite number; make the bundle again")
         return float(value.reshape(()))
+
+
+def few_rows(truth: Truth, count: int) -> list[int]:
+    """At most `count` test samples: half those with the smallest margins, the rest evenly spread."""
+    total = truth.samples("test")
+    if total <= count:
+        return list(range(total))
+    close = narrow(truth, count // 2)
+    spread = np.linspace(0, total - 1, count - len(close)).astype(int).tolist()
+    left = (i for i in range(total) if i not in {*close, *spread})
+    found = {*close, *spread}
+    while len(found) < count:
+        found.add(next(left))
+    return sorted(found)
+
+
+def narrow(truth: Truth, count: int) -> list[int]:
+    """The test samples whose two largest float64 outputs lie nearest to each other; none without such an output."""
+    for answers in truth.outputs("test").values():
+        if answers.ndim == 2 and answers.shape[1] >= 2:
+            two = np.partition(answers, -2, axis=1)[:, -2:]
+            return [int(i) for i in np.argsort(two[:, 1] - two[:, 0], kind="stable")[:count]]
+    return []
 
 
 def chosen_from(whole: Truth, rows: Mapping[str, Sequence[int]]) -> Truth:

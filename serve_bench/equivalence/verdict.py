@@ -15,15 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from export.bundle.environment import available_cores
-from export.bundle.errors import PipelineError
+from export.bundle.errors import PipelineError, WorkerDied
 from export.bundle.store import Bundle
 from export.bundle.types import LENGTHS, Artifact, Disagreement, Json, Precision, ProbeResult, Verification, to_json
 from export.progress import Progress
-from serve_bench.backends._helpers import batch_axis
+from serve_bench.backends._helpers import batch_axis, importable
 from serve_bench.cells import Cell, backend_named
-from serve_bench.equivalence import bands, constants, judge, records
-from serve_bench.equivalence.probes import cut_by_length
-from serve_bench.equivalence.truth import Truth
+from serve_bench.equivalence import bands, constants, judge, records, search, structure
+from serve_bench.equivalence.probes import SPECIAL, cut_by_length
+from serve_bench.equivalence.program import Callers
+from serve_bench.equivalence.truth import Truth, few_rows
 
 if TYPE_CHECKING:
     from serve_bench.worker import OpenedFacts, Worker, Workers
@@ -46,6 +47,10 @@ class Question:
     inputs: tuple[Path, ...]
     """Files whose samples follow one another in the class."""
     batch: int
+    rows: tuple[int, ...] | None = None
+    """The samples of the class that are asked; None for all of them, in order."""
+    every: int = 1
+    """Of the answers, only each such one is judged: the others are strangers."""
 
 
 @dataclass
@@ -57,6 +62,9 @@ class _Findings:
     decisions: int = 0
     disagreements: tuple[Disagreement, ...] = ()
     metric: dict[str, float] = field(default_factory=dict)
+    against_truth: dict[str, float] = field(default_factory=dict)
+    non_finite: dict[str, str] = field(default_factory=dict)
+    first_wrong: str = ""
     reason: str = ""
     broke: bool = False
 
@@ -74,7 +82,10 @@ def verify_bundle(
     found: dict[str, Verification] = {}
     pool = ThreadPoolExecutor(min(JOBS, available_cores()))
     with tempfile.TemporaryDirectory(prefix="pipeline-verify-") as folder, progress.stage(_title(cells)) as bar:
-        judged = _Judged(truth, questions_of(truth, Path(folder)), bundle.manifest.task, threads, environment_id)
+        questions = questions_of(truth, Path(folder))
+        program = trusted_program(bundle)
+        callers = None if program is None else Callers(program)
+        judged = Standard(truth, questions, bundle.manifest.task, threads, environment_id, callers)
         try:
             futures = {pool.submit(job): cell for cell, job in _jobs(bundle, workers, cells, judged)}
             for future in as_completed(futures):
@@ -94,7 +105,7 @@ def _title(cells: Sequence[Cell]) -> str:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Standard:
     """What is the same for every cell."""
 
     truth: Truth
@@ -102,86 +113,137 @@ class _Judged:
     task: str
     threads: int
     environment: str
+    callers: Callers | None = None
+    """The trusted `model.pt2`: searched against, and compared with node by node; None where it may not be run."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """What reading an artifact, without running it, says."""
+
+    constants: Mapping[str, Json] = field(default_factory=dict)
+    structure: tuple[str, ...] = ()
 
 
 def _jobs(
-    bundle: Bundle, workers: Workers, cells: Sequence[Cell], judged: _Judged
+    bundle: Bundle, workers: Workers, cells: Sequence[Cell], standard: Standard
 ) -> Iterator[tuple[Cell, Callable[[], Verification]]]:
     """Each cell with what judges it; files are checked here, one after the other."""
-    checked: dict[str, Mapping[str, Json]] = {}
+    checked: dict[str, Read] = {}
     for cell in cells:
-        found = checked.setdefault(cell.artifact.path, _constants(bundle, cell.artifact))
+        if cell.artifact.path not in checked:
+            checked[cell.artifact.path] = _read(bundle, cell.artifact)
+        found = checked[cell.artifact.path]
         try:
             resolved = Cell(bundle.resolve(cell.artifact), cell.backend, cell.device)
         except PipelineError as error:
             findings = _Findings(reason=str(error), broke=True)
-            yield cell, partial(verification, cell, judged.environment, judged.threads, findings, {}, 0.0)
+            yield cell, partial(verification, cell, standard, findings, Read(), 0.0)
         else:
-            yield (
-                cell,
-                partial(
-                    verify_cell,
-                    resolved,
-                    workers,
-                    judged.truth,
-                    judged.questions,
-                    judged.task,
-                    found,
-                    judged.threads,
-                    judged.environment,
-                ),
-            )
+            yield cell, partial(verify_cell, resolved, workers, standard, found)
 
 
-def verify_cell(
-    cell: Cell,
-    workers: Workers,
-    truth: Truth,
-    questions: Sequence[Question],
-    task: str,
-    found: Mapping[str, Json],
-    threads: int,
-    environment_id: str,
-) -> Verification:
-    """The verdict on one cell, whose artifact's path is absolute; `found` is what its constants say."""
+def verify_cell(cell: Cell, workers: Workers, standard: Standard, found: Read) -> Verification:
+    """The verdict on one cell, whose artifact's path is absolute; `found` is what reading it says."""
     started = time.perf_counter()
     findings = _Findings()
     worker: Worker | None = None
     try:
         backend = backend_named(cell.backend)
         worker = workers.spawn(backend.family, backend.preload)
-        findings.opened = worker.open(cell.key, cell.backend, cell.artifact, cell.device, threads)
-        _ask(worker, cell, truth, questions, task, findings)
+        findings.opened = worker.open(cell.key, cell.backend, cell.artifact, cell.device, standard.threads)
+        _ask(worker, cell, standard, findings)
+        _search(worker, cell, standard, findings)
+        _ask_special(worker, cell, standard, findings)
+        _find_first_wrong(worker, cell, standard, findings)
     except PipelineError as error:
         findings.reason, findings.broke = str(error), True
     finally:
         if worker is not None:
             worker.stop()
-    return verification(cell, environment_id, threads, findings, found, time.perf_counter() - started)
+    return verification(cell, standard, findings, found, time.perf_counter() - started)
 
 
-def _ask(
-    worker: Worker,
-    cell: Cell,
-    truth: Truth,
-    questions: Sequence[Question],
-    task: str,
-    findings: _Findings,
-) -> None:
+def _ask(worker: Worker, cell: Cell, standard: Standard, findings: _Findings) -> None:
     assert findings.opened is not None
+    truth = standard.truth
     precision = judged_in(asked_of(cell.artifact, findings.opened.settings), findings.opened.precision)
     most = largest_batch(cell.artifact)
-    for question in questions:
+    for question in standard.questions:
         parts = [worker.answer(cell.key, path, min(question.batch, most)) for path in question.inputs]
         given = [name for name in truth.output_names if name in parts[0]]
         answers = {n: np.concatenate([p[n] for p in parts], axis=truth.output_axis(n)) for n in given}
-        findings.probes += judge.probe_results(truth, question.probe, question.source, answers, precision)
+        if question.every > 1:
+            answers = {n: _every(a, truth.output_axis(n), question.every) for n, a in answers.items()}
+        findings.probes += judge.probe_results(
+            truth, question.probe, question.source, answers, precision, question.rows
+        )
         if question.probe == "test":
-            output = judge.decided(truth, task, answers)
+            output = judge.decided(truth, standard.task, answers)
             if output is not None:
                 findings.decisions = len(answers[output])
+                findings.against_truth = judge.against_truth(truth, output, answers)
                 findings.disagreements = judge.disagreements(truth, output, answers, findings.probes)
-            findings.metric = judge.metric(truth, task, output, answers)
+            findings.metric = judge.metric(truth, standard.task, output, answers)
+
+
+def _search(worker: Worker, cell: Cell, standard: Standard, findings: _Findings) -> None:
+    """Looks for inputs on which a float32 form that passed so far is worse than on all others."""
+    assert findings.opened is not None
+    asked = asked_of(cell.artifact, findings.opened.settings)
+    fixed = any(batch_axis(s) is None for s in cell.artifact.inputs)
+    if standard.callers is None or fixed or judged_in(asked, findings.opened.precision) != "float32":
+        return
+    if not all(p.passed for p in findings.probes) or largest_batch(cell.artifact) < search.POPULATION:
+        return
+    findings.probes += search.of_backend(
+        standard.truth,
+        cell.artifact.inputs,
+        lambda inputs: worker.answer(cell.key, inputs, search.POPULATION),
+        standard.callers,
+    )
+
+
+def _ask_special(worker: Worker, cell: Cell, standard: Standard, findings: _Findings) -> None:
+    inputs, finite = standard.truth.special
+    if not finite or largest_batch(cell.artifact) < len(SPECIAL):
+        return
+    try:
+        answers = worker.answer(cell.key, inputs, len(SPECIAL))
+    except WorkerDied:
+        raise
+    except PipelineError as error:
+        findings.non_finite = {name: f"an error: {error}" for name, _, _ in SPECIAL}
+    else:
+        findings.non_finite = judge.non_finite(standard.truth, answers)
+
+
+def _find_first_wrong(worker: Worker, cell: Cell, standard: Standard, findings: _Findings) -> None:
+    """Names the first node that is wrong, where numbers failed and the graph can be opened up."""
+    failed = [p for p in findings.probes if not p.passed and p.probe in standard.truth.probes]
+    if not failed or cell.artifact.format != "onnx" or standard.callers is None or findings.opened is None:
+        return
+    from serve_bench.equivalence import bisect
+
+    worst = max(failed, key=lambda p: p.ratio)
+    precision = judged_in(asked_of(cell.artifact, findings.opened.settings), findings.opened.precision)
+    try:
+        found = bisect.of_cell(worker, cell, standard.truth, standard.callers.path, worst, precision, standard.threads)
+    except PipelineError as error:
+        findings.first_wrong = f"where it goes wrong could not be found: {error}"
+    else:
+        findings.first_wrong = found.sentence if found else ""
+
+
+def trusted_program(bundle: Bundle) -> Path | None:
+    """`model.pt2` where it may be run here: it is the bundle's own, trusted, and torch is installed."""
+    if not importable("torch"):
+        return None
+    try:
+        artifact = next(a for a in bundle.artifacts if a.format == "exported_program")
+        return Path(bundle.resolve(artifact).path)
+    except (StopIteration, PipelineError):
+        return None
 
 
 def largest_batch(artifact: Artifact) -> int:
@@ -201,14 +263,7 @@ def judged_in(asked: str, found: str) -> str:
     return found if bands.computes_in_less(asked, found) else asked
 
 
-def verification(
-    cell: Cell,
-    environment_id: str,
-    threads: int,
-    findings: _Findings,
-    found: Mapping[str, Json],
-    seconds: float,
-) -> Verification:
+def verification(cell: Cell, standard: Standard, findings: _Findings, found: Read, seconds: float) -> Verification:
     """The record: passed where nothing has a reason against it."""
     opened = findings.opened
     asked = asked_of(cell.artifact, opened.settings if opened else {})
@@ -216,30 +271,37 @@ def verification(
     reasons = [
         findings.reason,
         in_less,
-        constants.why(found),
+        structure.why(found.structure),
+        constants.why(found.constants),
         judge.why_probes(findings.probes),
         judge.why_decisions(findings.disagreements),
     ]
     reason = next((r for r in reasons if r), "")
+    if reason and findings.first_wrong:
+        reason = f"{reason}; {findings.first_wrong}"
     settings: dict[str, Any] = dict(opened.settings) if opened else {}
     return Verification(
         artifact=cell.artifact.name,
         artifact_sha256=cell.artifact.sha256,
         backend=cell.backend,
         device=cell.device,
-        environment=environment_id,
+        environment=standard.environment,
         precision_asked=asked,
         precision_found=opened.precision if opened else asked,
         precision_evidence=opened.precision_evidence if opened else "it was not opened",
         probes=tuple(findings.probes),
-        constants=found,
+        constants=found.constants,
+        structure=found.structure,
+        first_wrong=findings.first_wrong,
         decisions=findings.decisions,
         disagreements=findings.disagreements,
         metric=findings.metric,
+        against_truth=findings.against_truth,
+        non_finite=findings.non_finite,
         passed=not reason,
         reason=reason,
         seconds=seconds,
-        settings=settings | {"asked": {"threads": threads, "rules": records.RULES}, "broke": findings.broke},
+        settings=settings | {"asked": {"threads": standard.threads, "rules": records.RULES}, "broke": findings.broke},
     )
 
 
@@ -252,11 +314,17 @@ def short(record: Verification) -> str:
     return verdict if worst is None else f"error {worst.error:.2g}, band {worst.band:.2g}"
 
 
-def _constants(bundle: Bundle, artifact: Artifact) -> Mapping[str, Json]:
-    """What the bit check of one artifact's constants finds; empty where there is nothing to compare.
+def _read(bundle: Bundle, artifact: Artifact) -> Read:
+    """What constants and structure say. Zip and protobuf are read, nothing is run: no trust is needed."""
+    try:
+        found = tuple(structure.check(bundle.file(artifact.path), artifact, structure.told_of(bundle.manifest)))
+    except PipelineError as error:
+        found = (str(error),)
+    return Read(constants=_constants(bundle, artifact), structure=found)
 
-    Zip and protobuf are read, nothing is executed, so no trust is needed.
-    """
+
+def _constants(bundle: Bundle, artifact: Artifact) -> Mapping[str, Json]:
+    """What the bit check of one artifact's constants finds; empty where there is nothing to compare."""
     by_format = {a.format: a for a in bundle.artifacts}
     if "weights" not in by_format or artifact.format not in constants.READABLE:
         return {}
@@ -277,10 +345,14 @@ def questions_of(truth: Truth, folder: Path) -> list[Question]:
         np.savez(path, **cast(dict[str, Any], inputs))
         found.append(Question(probe, probe, (path,), min(LARGEST_BATCH, max(truth.samples(probe), 1))))
         if probe == "test":
-            few = folder / "few.npz"
-            np.savez(few, **_first(truth, inputs, FEW))
+            rows = tuple(few_rows(truth, FEW))
+            few, crowd = folder / "few.npz", folder / "crowd.npz"
+            np.savez(few, **_taken(truth, inputs, rows))
             small = [b for b in SMALL_BATCHES if b <= truth.samples("test")]
-            found += [Question(f"batch {b}", "test", (few,), b) for b in small]
+            found += [Question(f"batch {b}", "test", (few,), b, rows) for b in small]
+            if "gaussian" in truth.probes or "uniform" in truth.probes:
+                np.savez(crowd, **_among_strangers(truth, inputs, rows))
+                found.append(Question("neighbours", "test", (crowd,), LARGEST_BATCH, rows, 2))
         if probe == LENGTHS:
             found.append(Question("unpadded", probe, tuple(_unpadded(truth, inputs, folder)), LARGEST_BATCH))
     return found
@@ -294,6 +366,32 @@ def _unpadded(truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], folde
         yield path
 
 
-def _first(truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], count: int) -> dict[str, Any]:
+def _every(answers: npt.NDArray[np.generic], axis: int, step: int) -> npt.NDArray[np.generic]:
+    return answers.take(range(0, answers.shape[axis], step), axis=axis)
+
+
+def _taken(truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], rows: Sequence[int]) -> dict[str, Any]:
     axes = truth.meta["input_axes"]
-    return {n: a.take(range(min(count, a.shape[axes[n]])), axis=axes[n]) for n, a in inputs.items()}
+    return {n: a.take(rows, axis=axes[n]) for n, a in inputs.items()}
+
+
+def _among_strangers(
+    truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], rows: Sequence[int]
+) -> dict[str, Any]:
+    """Each sample followed by one of a random probe, all in one batch: no answer may depend on who else is asked."""
+    strangers = truth.inputs("gaussian" if "gaussian" in truth.probes else "uniform")
+    found = {}
+    for name, array in inputs.items():
+        axis = truth.meta["input_axes"][name]
+        own, other = array.take(rows, axis=axis), strangers[name]
+        other = other.take([i % other.shape[axis] for i in range(len(rows))], axis=axis)
+        paired = np.stack([own, _fitted(other, own)], axis=axis + 1)
+        found[name] = paired.reshape(*own.shape[:axis], 2 * len(rows), *own.shape[axis + 1 :])
+    return found
+
+
+def _fitted(other: npt.NDArray[np.generic], own: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """A stranger of the same shape: cut, or repeated, along free axes."""
+    if other.shape == own.shape:
+        return other
+    return np.resize(other, own.shape).astype(own.dtype)

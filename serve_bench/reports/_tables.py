@@ -74,6 +74,11 @@ def decisions_text(subject: Subject) -> str:
     return f"{subject.disagreements:,} of {subject.decisions:,}" if subject.decisions else NONE
 
 
+def labelled(summary: Summary) -> bool:
+    """Whether any form was compared with the labels."""
+    return any(s.against_truth for s in summary.subjects)
+
+
 def metrics(summary: Summary) -> list[str]:
     """Keys of every metric that any form has: a column each."""
     return list(dict.fromkeys(name for subject in summary.subjects for name in subject.metric))
@@ -89,6 +94,33 @@ def metric_text(subject: Subject, name: str) -> str:
         return NONE
     value = subject.metric[name]
     return show.percent(value, 2) if name.endswith("accuracy") else f"{value:.4g}"
+
+
+def discordant_text(subject: Subject) -> str:
+    """ "2 lost, 1 gained (p 1.00)": test samples that float64 alone, or this form alone, answers rightly."""
+    if not subject.against_truth:
+        return NONE
+    lost, gained = (int(subject.against_truth[name]) for name in ("lost", "gained"))
+    return f"{lost} lost, {gained} gained (p {subject.against_truth['p_value']:.2f})" if lost or gained else "none"
+
+
+def ledger(summary: Summary) -> list[tuple[str, str, str, str]]:
+    """The precision ledger: form, what was asked, what is computed in, how it was found out."""
+    return [
+        (s.label, s.precision_asked, s.precision_found or NONE, s.precision_evidence or NONE)
+        for s in summary.subjects
+        if s.precision_found
+    ]
+
+
+def special(summary: Summary) -> list[tuple[str, str]]:
+    """Form and how it takes NaN and infinity: only what is not as eager's."""
+    rows = []
+    for s in summary.subjects:
+        other = [f"{name}: {said}" for name, said in s.non_finite.items() if said != "as eager"]
+        if s.non_finite:
+            rows.append((s.label, "; ".join(other) or "as eager"))
+    return rows
 
 
 def grouped(rows: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
@@ -146,12 +178,16 @@ def headings(tails: Sequence[str]) -> list[str]:
     return ["backend", "p50", "ratio to eager", "against eager", *tails, "samples/s", ERROR_HEADING, "verdict"]
 
 
-def form_headings(metrics: Sequence[str]) -> list[str]:
+def form_headings(metrics: Sequence[str], labelled: bool) -> list[str]:
     """Of the table of forms."""
+    extra = ["against the labels"] if labelled else []
     named = [metric_heading(name) for name in metrics]
-    return ["form", "computes in", ERROR_HEADING, "worst probe", "other answers", *named, "verdict"]
+    return ["form", "computes in", ERROR_HEADING, "worst probe", "other answers", *extra, *named, "verdict"]
 
 
+LEDGER_HEADINGS = ("form", "asked", "computes in", "how it was found out")
+SPECIAL_HEADINGS = ("form", "NaN and infinity")
+SPECIAL_LEGEND = "A property of a backend, not a verdict: no model answers such an input with a number that means anything."
 ABSENT_HEADINGS = ("what", "state", "why")
 ERROR_HEADING = "error against float64 (band)"
 RATIO_NOTE = "Ratio to eager: averaged over ratios within each replicate, so not the quotient of the p50s shown."

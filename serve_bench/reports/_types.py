@@ -44,6 +44,10 @@ class Subject:
     disagreements: int
     """Answers that differ from float64's, of `decisions`."""
     metric: Mapping[str, float]
+    against_truth: Mapping[str, float] = field(default_factory=dict)
+    """lost, gained, p_value: Verification's own."""
+    non_finite: Mapping[str, str] = field(default_factory=dict)
+    """How it takes NaN and infinity."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,7 +57,7 @@ def _latency(summary: Summary, batch: int, boundary: Boundary) -> Iterator[str]:
 
 
 def _equivalence(summary: Summary) -> Iterator[str]:
-    metrics = _tables.metrics(summary)
+    metrics, labelled = _tables.metrics(summary), _tables.labelled(summary)
     rows = [
         [
             escape(s.label),
@@ -65,6 +65,7 @@ def _equivalence(summary: Summary) -> Iterator[str]:
             _figure(_tables.error_text(s.error, s.band)),
             escape(s.probe or _tables.NONE),
             escape(_tables.decisions_text(s)),
+            *([escape(_tables.discordant_text(s))] if labelled else []),
             *(escape(_tables.metric_text(s, name)) for name in metrics),
             _mark(s.verdict) + (f'<small class="why">{escape(s.reason)}</small>' if s.reason else ""),
         ]
@@ -72,7 +73,18 @@ def _equivalence(summary: Summary) -> Iterator[str]:
     ]
     yield f"<h2>Is it the same model?</h2><p>{escape(summary.verdict)}</p>"
     yield from _plot(_plots.error(summary), _tables.ERROR_LEGEND)
-    yield from _table("Every form against float64", _tables.form_headings(metrics), rows)
+    yield from _table("Every form against float64", _tables.form_headings(metrics, labelled), rows)
+    if ledger := _tables.ledger(summary):
+        rows = [[escape(text) for text in line[:3]] + [_note(line[3])] for line in ledger]
+        yield from _table("Precision ledger", _tables.LEDGER_HEADINGS, rows)
+    if special := _tables.special(summary):
+        rows = [[escape(label), _note(said)] for label, said in special]
+        yield from _table("NaN and infinity", _tables.SPECIAL_HEADINGS, rows)
+        yield f'<p class="legend">{escape(_tables.SPECIAL_LEGEND)}</p>'
+
+
+def _note(text: str) -> str:
+    return f'<td class="note">{escape(text)}</td>'
 
 
 def _plot(drawing: str, caption: str, key: str = "") -> Iterator[str]:

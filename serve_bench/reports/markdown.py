@@ -47,7 +47,7 @@ def _latency(summary: Summary, batch: int, boundary: Boundary) -> Iterator[str]:
 
 
 def _equivalence(summary: Summary) -> Iterator[str]:
-    metrics = tables.metrics(summary)
+    metrics, labelled = tables.metrics(summary), tables.labelled(summary)
     rows = [
         (
             s.label,
@@ -55,14 +55,21 @@ def _equivalence(summary: Summary) -> Iterator[str]:
             tables.error_text(s.error, s.band),
             s.probe or tables.NONE,
             tables.decisions_text(s),
+            *([tables.discordant_text(s)] if labelled else []),
             *(tables.metric_text(s, name) for name in metrics),
             f"{s.verdict}: {s.reason}" if s.reason else s.verdict,
         )
         for s in summary.subjects
     ]
     yield from ("## Is it the same model?", "", summary.verdict, "")
-    yield from _table(tables.form_headings(metrics), rows)
+    yield from _table(tables.form_headings(metrics, labelled), rows)
     yield from (tables.ERROR_LEGEND, "")
+    if ledger := tables.ledger(summary):
+        yield from ("### Precision ledger", "")
+        yield from _table(tables.LEDGER_HEADINGS, ledger, 4)
+    if special := tables.special(summary):
+        yield from ("### NaN and infinity", "", tables.SPECIAL_LEGEND, "")
+        yield from _table(tables.SPECIAL_HEADINGS, special, 2)
 
 
 def _one(summary: Summary) -> Iterator[str]:

@@ -127,6 +127,8 @@ def _subject(
         decisions=verification.decisions if verification else 0,
         disagreements=len(verification.disagreements) if verification else 0,
         metric=verification.metric if verification else {},
+        against_truth=verification.against_truth if verification else {},
+        non_finite=verification.non_finite if verification else {},
     )
 
 

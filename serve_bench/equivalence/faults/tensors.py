@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from serve_bench.equivalence import stored
-from serve_bench.equivalence.faults._base import Fault, Subject, chosen
+from serve_bench.equivalence.faults._base import Fault, Subject
 
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 Change = Callable[[Array, np.random.Generator], "tuple[str, Array] | None"]
 """What was done, in words, and the changed tensor; None where the tensor cannot have the fault."""
 STEPS = (2, 3, 4, 5, 6)
@@ -179,7 +180,9 @@ class Stale:
             return
         arrays = stored.read(subject.path, subject.artifact.format)
         moved = {
-            name: (array + 0.01 * (float(array.std()) or 1.0) * subject.rng.standard_normal(array.shape)).astype(array.dtype)
+            name: (array + 0.01 * (float(array.std()) or 1.0) * subject.rng.standard_normal(array.shape)).astype(
+                array.dtype
+            )
             for name, array in arrays.items()
             if array.dtype in (np.float32, np.float16) and array.size > 1
         }

@@ -34,10 +34,13 @@ def test_probes_of_a_documented_range():
     assert {name: probe["image"].shape for name, probe in found.items()} == {
         "gaussian": (256, 1, 2, 2),
         "uniform": (256, 1, 2, 2),
-        "constant": (4, 1, 2, 2),
+        "constant": (7, 1, 2, 2),
     }
     assert all(probe["image"].dtype == np.float32 for probe in found.values())
-    assert found["constant"]["image"][:, 0, 0, 0].tolist() == [0.0, 1.0, -0.5, 2.5]
+    assert found["constant"]["image"][:4, 0, 0, 0].tolist() == [0.0, 1.0, -0.5, 2.5]
+    tiny = found["constant"]["image"][4:, 0, 0, 0]
+    assert (np.abs(tiny) > 0).all()
+    assert (np.abs(tiny) < np.finfo(np.float32).smallest_normal).all()
     assert found["uniform"]["image"].min() >= -0.5
     assert found["uniform"]["image"].max() <= 2.5
     gaussian = found["gaussian"]["image"]
@@ -73,7 +76,7 @@ def test_samples_may_lie_along_another_axis():
     found, skipped = synthetic([spec], {"s": np.ones((7, 8, 3), np.float32)}, {"s": 1}, seed=0)
     assert found["gaussian"]["s"].shape == (7, 256, 3)
     assert list(skipped) == ["uniform"]
-    assert found["constant"]["s"].shape == (7, 4, 3)
+    assert found["constant"]["s"].shape == (7, 7, 3)
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0])

@@ -1,0 +1,253 @@
+"""Where a wrong ONNX graph first leaves its band: its intermediate tensors against those of `model.pt2` in float64.
+
+The exporter keeps the names of the graph's values, so each node's output is compared with the very node of the program
+that it was made from, and a node's weights are named as the module names them. All intermediate tensors are asked of
+one run; where that run is no longer wrong (an output more can undo a fusion), one at a time is, in O(log n) runs.
+Needs torch.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.types import Artifact, ProbeResult, TensorSpec
+from export.program import leaves
+from serve_bench.equivalence import bands, program
+from serve_bench.equivalence.truth import Truth, chosen_from
+
+if TYPE_CHECKING:
+    from serve_bench.cells import Cell
+    from serve_bench.worker import Worker
+
+Array = npt.NDArray[Any]
+Answer = Callable[[Artifact], Mapping[str, Array]]
+"""Runs an artifact (absolute path) on the samples at hand, all in one batch; gives its outputs by name."""
+SAMPLES = 128
+"""Most samples that intermediate tensors are compared on."""
+TOGETHER = "all intermediate tensors in one run"
+APART = "one intermediate tensor at a time: together they undo what is wrong"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The first node that is wrong."""
+
+    node: str
+    operator: str
+    value: str
+    """The name of its output."""
+    sources: tuple[str, ...]
+    """The module's tensors that it takes: "conv2.weight"."""
+    error: float
+    band: float
+    index: tuple[int, ...]
+    answer: float
+    truth: float
+    how: str
+
+    @property
+    def sentence(self) -> str:
+        made = f" ({', '.join(self.sources)})" if self.sources else ""
+        return (
+            f"first wrong at {self.operator} {self.value!r}{made}, index {self.index}: {self.answer:.9g} where float64 "
+            f"has {self.truth:.9g}; error {self.error:.3g}, band {self.band:.3g} ({self.how})"
+        )
+
+
+@dataclass(frozen=True)
+class Value:
+    """What the program computes at one of its nodes."""
+
+    wide: npt.NDArray[np.float64]
+    reference: float
+    """Eager's own error there, in the precision at hand."""
+    sources: tuple[str, ...]
+
+
+def of_cell(
+    worker: Worker, cell: Cell, truth: Truth, path: Path, failed: ProbeResult, precision: str, threads: int
+) -> Place | None:
+    """The first wrong node of a cell whose probe `failed`, on that probe's samples round the worst one."""
+    few = chosen_from(truth, {failed.probe: _rows(truth, failed)})
+    inputs = few.inputs(failed.probe)
+    count = few.samples(failed.probe)
+
+    def answer(artifact: Artifact) -> Mapping[str, Array]:
+        worker.open("first wrong", cell.backend, artifact, cell.device, threads)
+        try:
+            return worker.answer("first wrong", inputs, count)
+        finally:
+            worker.close("first wrong")
+
+    known = values_of(path, [inputs[name] for name in few.input_names], precision)
+    with tempfile.TemporaryDirectory(prefix="pipeline-bisect-") as folder:
+        return first_wrong(cell.artifact, known, precision, answer, Path(folder))
+
+
+def _rows(truth: Truth, failed: ProbeResult) -> list[int]:
+    total = truth.samples(failed.probe)
+    worst = failed.worst_index[truth.output_axis(failed.output)] if failed.worst_index else 0
+    return sorted({*range(min(total, SAMPLES)), worst})
+
+
+def values_of(path: Path, inputs: Sequence[Array], precision: str) -> dict[str, Value]:
+    """Every floating-point tensor of the program at `path` by the name of its node, on `inputs` in its own order.
+
+    Under the names of the outputs' nodes in the order of the outputs too: "output 0", …
+    """
+    wide, sources = _run(path, inputs, "float64")
+    narrow, _ = _run(path, inputs, precision)
+    found = {}
+    for name, y64 in wide.items():
+        y = narrow.get(name)
+        if y is None or y.shape != y64.shape or not np.isfinite(y64).all():
+            continue
+        distance = float(np.abs(y.astype(np.float64) - y64).max(initial=0.0))
+        error = bands.relative(distance, bands.pooled_scale(y64))
+        found[name] = Value(y64, error if np.isfinite(error) else 0.0, sources.get(name, ()))
+    return found
+
+
+def _run(path: Path, inputs: Sequence[Array], dtype: str) -> tuple[dict[str, Array], dict[str, tuple[str, ...]]]:
+    import torch
+
+    seen: dict[str, Array] = {}
+    sources: dict[str, tuple[str, ...]] = {}
+
+    class Recorder(torch.fx.Interpreter):
+        def run_node(self, node: Any) -> Any:
+            result = super().run_node(node)
+            if isinstance(result, torch.Tensor) and result.is_floating_point() and node.op != "get_attr":
+                seen[node.name] = result.double().numpy()
+                sources[node.name] = tuple(str(n.target) for n in node.all_input_nodes if n.op == "get_attr")
+            if node.op == "output":
+                for i, tensor in enumerate(leaves(result)):
+                    if tensor.is_floating_point():
+                        seen[f"output {i}"] = tensor.double().numpy()
+            return result
+
+    module = program.load(path, dtype)
+    wanted = getattr(torch, dtype)
+    tensors = [torch.from_numpy(np.array(a)) for a in inputs]
+    with torch.no_grad():
+        Recorder(module).run(*(t.to(wanted) if t.is_floating_point() else t for t in tensors))
+    return seen, sources
+
+
+def first_wrong(
+    artifact: Artifact, known: Mapping[str, Value], precision: str, answer: Answer, scratch: Path
+) -> Place | None:
+    """The first node, in the order of the graph, whose output leaves its band; None where none does.
+
+    `artifact` is ONNX, its path absolute; copies with more outputs are written to `scratch`.
+    """
+    model = _load(artifact)
+    outputs = {s.name: f"output {i}" for i, s in enumerate(artifact.outputs)}
+    matched = [
+        (node, value, known[key])
+        for node in model.graph.node
+        for value in node.output
+        if (key := outputs.get(value, value)) in known
+    ]
+    specs = _specs(model, [value for _, value, _ in matched if value not in outputs])
+    matched = [m for m in matched if m[1] in specs or m[1] in outputs]
+    answers = answer(_exposed(artifact, list(specs.values()), scratch))
+    if any(_outside(answers[v], k, precision) for _, v, k in matched if v in outputs):
+        for node, value, expected in matched:
+            if _outside(answers[value], expected, precision):
+                return _place(node, value, expected, answers[value], precision, TOGETHER)
+        return None
+    return _one_by_one(artifact, matched, specs, precision, answer, scratch)
+
+
+def _one_by_one(
+    artifact: Artifact,
+    matched: Sequence[tuple[Any, str, Value]],
+    specs: Mapping[str, TensorSpec],
+    precision: str,
+    answer: Answer,
+    scratch: Path,
+) -> Place | None:
+    """Binary search: what is wrong stays wrong further down."""
+    low, high, found = 0, len(matched), None
+    while low < high:
+        middle = (low + high) // 2
+        node, value, expected = matched[middle]
+        extra = [specs[value]] if value in specs else []
+        answers = answer(_exposed(artifact, extra, scratch))
+        if _outside(answers[value], expected, precision):
+            high, found = middle, _place(node, value, expected, answers[value], precision, APART)
+        else:
+            low = middle + 1
+    return found
+
+
+def _outside(answer: Array, expected: Value, precision: str) -> bool:
+    if answer.shape != expected.wide.shape:
+        return True
+    error = bands.error(answer, expected.wide, bands.pooled_scale(expected.wide))
+    return not error.finite or error.value > bands.band(precision, expected.reference)
+
+
+def _place(node: Any, value: str, expected: Value, answer: Array, precision: str, how: str) -> Place:
+    where: tuple[int, ...] = ()
+    found = truth = error = float("nan")
+    if answer.shape == expected.wide.shape:
+        worst = bands.error(answer, expected.wide, bands.pooled_scale(expected.wide))
+        where, found, truth, error = worst.index, worst.answer, worst.truth, worst.value
+    return Place(
+        node=node.name,
+        operator=node.op_type,
+        value=value,
+        sources=expected.sources,
+        error=error,
+        band=bands.band(precision, expected.reference),
+        index=where,
+        answer=found,
+        truth=truth,
+        how=how,
+    )
+
+
+def _load(artifact: Artifact) -> Any:
+    import onnx
+
+    return onnx.load(artifact.path, load_external_data=False)
+
+
+def _specs(model: Any, names: Sequence[str]) -> dict[str, TensorSpec]:
+    """Of the values `names` whose type and batch axis are known; others cannot be asked for."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    found = {}
+    for value in inferred.value_info:
+        if value.name not in names:
+            continue
+        kind = value.type.tensor_type
+        dims = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name if kind.elem_type else ""
+        if dtype in ("float32", "float16") and dims.count("batch") == 1:
+            found[value.name] = TensorSpec(name=value.name, dtype=dtype, shape=dims)
+    return found
+
+
+def _exposed(artifact: Artifact, extra: Sequence[TensorSpec], scratch: Path) -> Artifact:
+    """A copy of the artifact that also gives the values `extra`."""
+    import onnx
+
+    model = _load(artifact)
+    assert not any(s.name in {o.name for o in model.graph.output} for s in extra)
+    for spec in extra:
+        kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+        model.graph.output.append(onnx.helper.make_tensor_value_info(spec.name, kind, list(spec.shape)))
+    path = scratch / "exposed.onnx"
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return replace(artifact, path=str(path), outputs=(*artifact.outputs, *extra))

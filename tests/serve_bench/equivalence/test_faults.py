@@ -1,0 +1,94 @@
+"""Deliberate faults: each kind is what it is called, and the file it is made from stays as it was."""
+
+import numpy as np
+import pytest
+
+from export.registry import entries
+from serve_bench.equivalence import stored
+from serve_bench.equivalence.faults import tensors
+from serve_bench.equivalence.faults._base import Subject
+
+pytest.importorskip("onnx")
+
+
+def of(artifact, limit=2):
+    from pathlib import Path
+
+    subject = Subject(path=Path(artifact.path), artifact=artifact, limit=limit, rng=np.random.default_rng(0))
+    for source in entries("serve_bench.equivalence.faults").values():
+        yield from source.faults(subject)
+
+
+def test_every_fault_has_its_own_name_and_changes_the_copy_alone(tiny, tmp_path):
+    from pathlib import Path
+
+    for form in ("onnx", "exported_program", "torchscript"):
+        artifact = tiny.artifacts[form]
+        before = Path(artifact.path).read_bytes()
+        found = list(of(artifact))
+        assert len({(f.kind, f.name) for f in found}) == len(found)
+        for fault in found[:40]:
+            fault.write(tmp_path / "copy")
+            assert (tmp_path / "copy").read_bytes() != before, fault.name
+        assert Path(artifact.path).read_bytes() == before
+
+
+@pytest.mark.parametrize("form", ["onnx", "exported_program", "torchscript"])
+def test_a_replaced_tensor_is_read_back_and_nothing_else_changes(tiny, tmp_path, form):
+    from pathlib import Path
+
+    path = Path(tiny.artifacts[form].path)
+    before = stored.read(path, form)
+    name = max(before, key=lambda n: before[n].size)
+    wanted = np.flip(before[name]).copy()
+    stored.replace_tensors(path, form, {name: wanted}, tmp_path / "copy")
+    after = stored.read(tmp_path / "copy", form)
+    assert set(after) == set(before)
+    assert np.array_equal(after[name], wanted)
+    assert all(np.array_equal(after[n], before[n]) for n in before if n != name)
+
+
+def test_a_tensor_that_does_not_fit_is_refused(tiny, tmp_path):
+    from pathlib import Path
+
+    from export.bundle.errors import BundleCorrupt
+
+    for form in ("onnx", "exported_program"):
+        path = Path(tiny.artifacts[form].path)
+        name = next(iter(stored.read(path, form)))
+        with pytest.raises(BundleCorrupt, match="another shape or type"):
+            stored.replace_tensors(path, form, {name: np.zeros((1, 2, 3), np.float32)}, tmp_path / "copy")
+        with pytest.raises(BundleCorrupt, match="holds no nothing"):
+            stored.replace_tensors(path, form, {"nothing": np.zeros(3, np.float32)}, tmp_path / "copy")
+
+
+def test_changes_of_a_tensor_are_what_they_say():
+    array = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+    rng = np.random.default_rng(0)
+    _, scaled = tensors.scaled_weight(array, rng, factor=1.01)
+    assert np.sum(scaled != array) == 1
+    assert np.max(scaled / array) == pytest.approx(1.01)
+    _, zero = tensors.zeroed(array, rng)
+    assert np.sum(zero == 0) == 1
+    _, turned = tensors.sign(array, rng)
+    assert np.sum(turned < 0) == 1
+    _, swapped = tensors.neighbours(array, rng)
+    assert sorted(swapped.ravel()) == sorted(array.ravel())
+    assert np.sum(swapped != array) == 2
+    assert np.array_equal(tensors.transposed(array, rng)[1], array.T)
+    assert tensors.transposed(np.ones((2, 3), np.float32), rng) is None
+    words, flipped = tensors.bit(array, rng, position=31)
+    assert "bit 31" in words
+    assert np.sum(np.signbit(flipped)) == 1
+    assert tensors.bit(np.ones(3, np.float16), rng, position=16) is None
+
+
+def test_rounding_is_to_the_nearest_of_the_narrower_type():
+    torch = pytest.importorskip("torch")
+    array = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    for name, kind in (("float16", torch.float16), ("bfloat16", torch.bfloat16)):
+        wanted = torch.from_numpy(array).to(kind).float().numpy()
+        assert np.array_equal(tensors.rounded(array, np.random.default_rng(0), name)[1], wanted)
+    eight = tensors.rounded(array, np.random.default_rng(0), "int8")[1]
+    assert len(np.unique(eight)) <= 255
+    assert np.abs(eight - array).max() <= np.abs(array).max() / 127 / 2 * 1.0001
