@@ -8,17 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from export.bundle.errors import BackendUnavailable, BundleError, DataError
 from export.bundle.store import Bundle
 from export.bundle.types import Artifact
 from export.progress import Progress
-from serve_bench.equivalence.decisions import probabilities
 from serve_bench._child import slices
 from serve_bench.backends._base import Arrays
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import backend_named
+from serve_bench.equivalence.decisions import probabilities
 from serve_bench.inputs import Read, read_inputs, takes_text, text_as_input
 
 BACKEND = "onnxruntime-cpu"

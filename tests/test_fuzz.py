@@ -43,12 +43,12 @@ def outside(folder: Path) -> dict[str, int]:
 
 def only_ours(action, what: str) -> None:
     """Whatever is raised is an error of ours, in one line."""
+    said = ""
     try:
         action()
     except PipelineError as error:
-        assert "\n" not in str(error).strip(), what
-    except RecursionError:
-        pytest.fail(f"{what}: recursion")
+        said = str(error).strip()
+    assert "\n" not in said, what
 
 
 def check_bundle(root: Path) -> None:
@@ -91,7 +91,11 @@ def test_a_damaged_model_is_read_without_running_it(made, tmp_path, name, form):
 
 
 def test_a_damaged_truth_is_refused_in_one_line(made, tmp_path):
-    whole, path, rng = (made.root / "payload/golden.npz").read_bytes(), tmp_path / "golden.npz", np.random.default_rng(2)
+    whole, path, rng = (
+        (made.root / "payload/golden.npz").read_bytes(),
+        tmp_path / "golden.npz",
+        np.random.default_rng(2),
+    )
     for number in range(MUTATIONS):
         path.write_bytes(mutated(whole, rng))
         only_ours(lambda: Truth.load(path, Preprocess()), f"golden.npz, mutation {number}")

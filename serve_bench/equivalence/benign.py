@@ -30,9 +30,13 @@ def variants(path: Path) -> Iterator[Variant]:
         yield Variant(name=name, write=partial(_edited, path, edit))
     gemms = [i for i, node in enumerate(model.graph.node) if node.op_type == "Gemm" and _transposed(node)]
     for i in gemms:
-        yield Variant(name=f"weight of Gemm {i} pre-transposed", write=partial(_edited, path, partial(_untranspose, [i])))
+        yield Variant(
+            name=f"weight of Gemm {i} pre-transposed", write=partial(_edited, path, partial(_untranspose, [i]))
+        )
     if len(gemms) > 1:
-        yield Variant(name="every Gemm's weight pre-transposed", write=partial(_edited, path, partial(_untranspose, gemms)))
+        yield Variant(
+            name="every Gemm's weight pre-transposed", write=partial(_edited, path, partial(_untranspose, gemms))
+        )
     for opset in OPSETS:
         converted = _converted(model, opset)
         if converted is not None:

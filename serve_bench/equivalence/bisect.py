@@ -128,9 +128,10 @@ def _run(path: Path, inputs: Sequence[Array], dtype: str) -> tuple[dict[str, Arr
                 seen[node.name] = result.double().numpy()
                 sources[node.name] = tuple(str(n.target) for n in node.all_input_nodes if n.op == "get_attr")
             if node.op == "output":
-                for i, tensor in enumerate(leaves(result)):
+                for i, (tensor, made_by) in enumerate(zip(leaves(result), node.all_input_nodes, strict=False)):
                     if tensor.is_floating_point():
                         seen[f"output {i}"] = tensor.double().numpy()
+                        sources[f"output {i}"] = sources.get(made_by.name, ())
             return result
 
     module = program.load(path, dtype)
@@ -226,13 +227,15 @@ def _specs(model: Any, names: Sequence[str]) -> dict[str, TensorSpec]:
     """Of the values `names` whose type and batch axis are known; others cannot be asked for."""
     import onnx
 
+    batch = {d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim[:1]} - {""}
     inferred = onnx.shape_inference.infer_shapes(model).graph
     found = {}
     for value in inferred.value_info:
         if value.name not in names:
             continue
         kind = value.type.tensor_type
-        dims = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim)
+        found_dims = [d.dim_value if d.HasField("dim_value") else d.dim_param or "?" for d in kind.shape.dim]
+        dims = tuple("batch" if d in batch else d for d in found_dims)
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name if kind.elem_type else ""
         if dtype in ("float32", "float16") and dims.count("batch") == 1:
             found[value.name] = TensorSpec(name=value.name, dtype=dtype, shape=dims)
@@ -247,7 +250,7 @@ def _exposed(artifact: Artifact, extra: Sequence[TensorSpec], scratch: Path) -> 
     assert not any(s.name in {o.name for o in model.graph.output} for s in extra)
     for spec in extra:
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
-        model.graph.output.append(onnx.helper.make_tensor_value_info(spec.name, kind, list(spec.shape)))
+        model.graph.output.append(onnx.helper.make_tensor_value_info(spec.name, kind, None))
     path = scratch / "exposed.onnx"
     path.write_bytes(model.SerializeToString(deterministic=True))
     return replace(artifact, path=str(path), outputs=(*artifact.outputs, *extra))

@@ -81,7 +81,7 @@ def disagreements(
 
 
 def metric(truth: Truth, task: str, output: str | None, answers: Mapping[str, Array]) -> dict[str, float]:
-    """The task's metrics on the test set: "test_accuracy" and "test_calibration_error", or "test_mse" of the first output.
+    """The task's metrics on the test set: "test_accuracy", "test_calibration_error"; "test_mse" of the first output.
 
     Empty without targets.
     """

@@ -145,7 +145,7 @@ def _synthetic(
 
 
 def _special(reference: _Reference, call: program.Call, stored: Arrays) -> dict[str, Array]:
-    """Inputs with NaN and infinity, and where eager's float32 answers to them are finite; empty where none can be made."""
+    """Inputs with NaN and infinity, and where eager's float32 answers are finite; empty where none can be made."""
     axes = {s.name: batch_axis(s) for s in reference.inputs}
     if None in axes.values():
         return {}
@@ -156,7 +156,9 @@ def _special(reference: _Reference, call: program.Call, stored: Arrays) -> dict[
         return {}
     answers = call([inputs[s.name] for s in reference.inputs])
     found = {f"special/input/{name}": array for name, array in inputs.items()}
-    return found | {f"special/finite/{s.name}": np.isfinite(y) for s, y in zip(reference.outputs, answers, strict=False)}
+    return found | {
+        f"special/finite/{s.name}": np.isfinite(y) for s, y in zip(reference.outputs, answers, strict=False)
+    }
 
 
 def _batch(reference: _Reference, wide: Any, stored: Arrays) -> int:

@@ -59,7 +59,12 @@ def verify_pair(
             make_truth.make(reference, ready, None, Preprocess(), specs_in, specs_out, path, bar)
         truth = Truth.load(path, Preprocess())
         standard = verdict.Standard(
-            truth, verdict.questions_of(truth, Path(folder)), "unlabelled", threads, environment().id, program.Callers(reference)
+            truth,
+            verdict.questions_of(truth, Path(folder)),
+            "unlabelled",
+            threads,
+            environment().id,
+            program.Callers(reference),
         )
         read = verdict.Read(_constants(reference, artifact, Path(folder)), tuple(structure.check(model, artifact)))
         records = []

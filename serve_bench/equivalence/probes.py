@@ -124,7 +124,9 @@ def cut_by_length(
         yield {n: a.take(range(length), axis=length_axes[n]) if n in length_axes else a for n, a in piece.items()}
 
 
-def with_special_values(specs: Sequence[TensorSpec], one: Mapping[str, Array], axes: Mapping[str, int]) -> dict[str, Array]:
+def with_special_values(
+    specs: Sequence[TensorSpec], one: Mapping[str, Array], axes: Mapping[str, int]
+) -> dict[str, Array]:
     """The model-ready sample `one` again and again, each time with one of SPECIAL; empty without a floating input."""
     target = next((s for s in specs if _floating(s) and one[s.name].size), None)
     if target is None:

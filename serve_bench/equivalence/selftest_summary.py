@@ -63,6 +63,7 @@ def _part(count: int, of: int) -> str:
 
 def other_cells(row: Share) -> list[tuple[str, str]]:
     """What each way of comparing catches of these faults, ours first."""
-    return [("this verdict", _part(row.together, row.faults)), ("… by numbers alone", _part(row.by["numbers"], row.faults))] + [
-        (name, _part(count, row.faults)) for name, count in row.others.items()
-    ]
+    return [
+        ("this verdict", _part(row.together, row.faults)),
+        ("… by numbers alone", _part(row.by["numbers"], row.faults)),
+    ] + [(name, _part(count, row.faults)) for name, count in row.others.items()]

@@ -115,7 +115,7 @@ class Truth:
 
     @property
     def special(self) -> tuple[dict[str, Array], dict[str, npt.NDArray[np.bool_]]]:
-        """Model-ready inputs with NaN and infinity, a sample each of `probes.SPECIAL`; where eager's answers are finite."""
+        """Model-ready inputs with NaN and infinity, a sample each of SPECIAL; where eager's answers are finite."""
         parts: tuple[dict[str, Array], dict[str, npt.NDArray[np.bool_]]] = ({}, {})
         for key, array in self.arrays.items():
             if key.startswith("special/input/"):

@@ -187,7 +187,9 @@ def form_headings(metrics: Sequence[str], labelled: bool) -> list[str]:
 
 LEDGER_HEADINGS = ("form", "asked", "computes in", "how it was found out")
 SPECIAL_HEADINGS = ("form", "NaN and infinity")
-SPECIAL_LEGEND = "A property of a backend, not a verdict: no model answers such an input with a number that means anything."
+SPECIAL_LEGEND = (
+    "A property of a backend, not a verdict: no model answers such an input with a number that means anything."
+)
 ABSENT_HEADINGS = ("what", "state", "why")
 ERROR_HEADING = "error against float64 (band)"
 RATIO_NOTE = "Ratio to eager: averaged over ratios within each replicate, so not the quotient of the p50s shown."

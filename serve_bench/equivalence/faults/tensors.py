@@ -1,4 +1,4 @@
-"""Faults of one tensor: what a damaged, rounded or wrongly laid out weight looks like. In every form that can be read."""
+"""Faults of one tensor: a weight that is damaged, rounded or wrongly laid out. In every form that can be read."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class Stale:
     def faults(self, subject: Subject) -> Iterator[Fault]:
         if subject.artifact.format not in stored.WRITABLE:
             return
-        arrays = stored.read(subject.path, subject.artifact.format)
+        arrays: dict[str, Array] = dict(stored.read(subject.path, subject.artifact.format))
         moved = {
             name: (array + 0.01 * (float(array.std()) or 1.0) * subject.rng.standard_normal(array.shape)).astype(
                 array.dtype

@@ -12,6 +12,7 @@ from export.bundle.errors import BackendFailed
 from export.bundle.types import Artifact, Preprocess, TensorSpec
 from serve_bench.cells import Cell
 from serve_bench.equivalence.make_truth import VERSION, write
+from serve_bench.equivalence.structure import told_of
 
 INPUTS = (TensorSpec(name="x", dtype="float32", shape=("batch", 2)),)
 OUTPUTS = (TensorSpec(name="y", dtype="float32", shape=("batch", 3)),)
@@ -41,6 +42,20 @@ def write_truth(path, *, samples=80, error32=2.0**-24, probes=("test", "gaussian
     return x
 
 
+def write_graph(path, told):
+    """What the truth is the truth of, as ONNX with the metadata `told`."""
+    import onnx
+
+    weights = onnx.numpy_helper.from_array(WEIGHTS.astype(np.float32), "w")
+    node = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], "linear", transB=1)
+    ends = [onnx.helper.make_tensor_value_info(n, 1, ["batch", d]) for n, d in (("x", 2), ("y", 3))]
+    graph = onnx.helper.make_graph([node], "fake", ends[:1], ends[1:], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    for key, value in told.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, path)
+
+
 def artifact(precision="float32", sha256="a" * 64, form="onnx"):
     return Artifact(
         format=form,
@@ -66,9 +81,11 @@ class FakeBundle:
 
     @property
     def manifest(self):
-        return SimpleNamespace(preprocess=Preprocess(), task=self.task)
+        return SimpleNamespace(preprocess=Preprocess(), task=self.task, model="fake", labels=(), inputs=INPUTS)
 
     def file(self, name):
+        if name == "model.onnx":
+            write_graph(self.folder / name, told_of(self.manifest))
         return self.folder / name
 
     def resolve(self, found):
@@ -111,8 +128,11 @@ class FakeWorker:
         )
 
     def answer(self, key, inputs, batch):
-        with np.load(inputs) as file:
-            x = file["x"]
+        if isinstance(inputs, dict):
+            x = inputs["x"]
+        else:
+            with np.load(inputs) as file:
+                x = file["x"]
         self.workers.batches.append((len(x), batch))
         return {"y": self.workers.answer(x)}
 

@@ -1,6 +1,7 @@
 """Changed answers, explained and not, by construction."""
 
 import numpy as np
+import pytest
 
 from serve_bench.equivalence import decisions
 
@@ -47,3 +48,24 @@ def test_what_is_a_choice():
 
 def test_accuracy():
     assert decisions.accuracy(TRUTH, np.array([0, 1, 1, 0])) == 0.75
+
+
+def test_the_exact_test_is_the_binomial_one():
+    scipy = pytest.importorskip("scipy.stats")
+    labels = np.zeros(20, np.int64)
+    truth, answers = np.tile([1.0, 0.0], (20, 1)), np.tile([1.0, 0.0], (20, 1))
+    answers[:5] = [0.0, 1.0]
+    truth[5:6] = [0.0, 1.0]
+    lost, gained, p_value = decisions.discordant(answers, truth, labels)
+    assert (lost, gained) == (5, 1)
+    assert p_value == pytest.approx(scipy.binomtest(1, 6, 0.5).pvalue)
+    assert decisions.discordant(truth, truth, labels) == (0, 0, 1.0)
+
+
+def test_calibration_error_is_the_gap_between_confidence_and_share():
+    """Ten answers of confidence 0.8 of which six are right; ten of 0.6 of which six are: (10 · 0.2 + 10 · 0) / 20."""
+    scores = np.array([[0.8, 0.2]] * 10 + [[0.6, 0.4]] * 10)
+    labels = np.array(([0] * 6 + [1] * 4) * 2)
+    assert decisions.calibration_error(scores, labels) == pytest.approx(0.1)
+    assert decisions.calibration_error(np.log(scores), labels) == pytest.approx(0.1)
+    assert decisions.calibration_error(scores[:0], labels[:0]) == 0.0

@@ -5,6 +5,7 @@ import pytest
 
 from export.bundle.errors import BackendUnavailable, DataError, ExportError, UsageError
 from serve_bench.equivalence.pair import form_of, verify_pair
+from serve_bench.equivalence.probes import SPECIAL
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -30,7 +31,9 @@ def test_a_faithful_onnx_passes(folder):
     assert found.passed, found.reason
     assert found.backend == "onnxruntime-cpu"
     assert (found.decisions, found.metric) == (90, {})
-    assert [p.probe for p in found.probes] == ["test", "batch 1", "batch 2", "batch 7", "gaussian", "constant"]
+    small = ["batch 1", "batch 2", "batch 7", "neighbours"]
+    assert [p.probe for p in found.probes] == ["test", *small, "gaussian", "constant", "search"]
+    assert set(found.non_finite) == {name for name, _, _ in SPECIAL}
     assert found.constants["folded"] == ["conv.weight with norm", "norm: folded bias"]
 
 

@@ -48,6 +48,6 @@ def test_letters_stay_letters_and_lengths_stay():
 
 
 def test_what_is_not_finite_never_wins():
-    found, first, last = search(lambda i: np.full(len(i["x"]), np.nan), start(), [X], {"x": 0}, seed=0, steps=3)
+    found, _, last = search(lambda i: np.full(len(i["x"]), np.nan), start(), [X], {"x": 0}, seed=0, steps=3)
     assert np.array_equal(found["x"], start()["x"])
     assert np.isnan(last).all()

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_network import write_onnx
 from tiny_network import artifact as tiny_artifact
+from tiny_network import write_onnx
 
 from export.bundle.errors import BundleCorrupt
 from serve_bench.equivalence import structure

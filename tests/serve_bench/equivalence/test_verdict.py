@@ -32,10 +32,15 @@ def test_a_faithful_backend_passes_every_probe_and_decision(bundle):
     workers = FakeWorkers(exact)
     (found,) = verify(bundle, workers)
     assert found.passed, found.reason
-    assert [p.probe for p in found.probes] == ["test", "batch 1", "batch 2", "batch 7", "gaussian"]
-    assert workers.batches == [(80, 80), (64, 1), (64, 2), (64, 7), (80, 80)]
+    assert [p.probe for p in found.probes] == ["test", "batch 1", "batch 2", "batch 7", "neighbours", "gaussian"]
+    assert workers.batches == [(80, 80), (64, 1), (64, 2), (64, 7), (128, 512), (80, 80)]
     assert all(p.band == 8 * 2.0**-24 for p in found.probes)
-    assert (found.decisions, found.disagreements, found.metric) == (80, (), {"test_accuracy": 1.0})
+    assert (found.decisions, found.disagreements, found.metric) == (
+        80,
+        (),
+        {"test_accuracy": 1.0, "test_calibration_error": found.metric["test_calibration_error"]},
+    )
+    assert found.against_truth == {"lost": 0, "gained": 0, "p_value": 1.0}
     assert workers.stopped == 1
     assert from_json(Verification, bundle.records[0]).passed
 
@@ -74,7 +79,7 @@ def test_an_engine_is_asked_no_more_at_once_than_its_profile_admits(bundle):
     engine = replace(artifact(), facts={"profile": {"x": {"min": [1, 2], "opt": [8, 2], "max": [16, 2]}}})
     workers = FakeWorkers(exact)
     verify(bundle, workers, [Cell(engine, "onnxruntime-cpu", "cpu")])
-    assert [batch for _, batch in workers.batches] == [16, 1, 2, 7, 16]
+    assert [batch for _, batch in workers.batches] == [16, 1, 2, 7, 16, 16]
 
 
 def test_a_fault_at_batch_7_alone_is_found(bundle):
@@ -187,3 +192,31 @@ def test_a_damaged_truth_stops_before_anything_is_judged(bundle):
     with pytest.raises(BundleCorrupt, match="make the bundle again"):
         verify(bundle, FakeWorkers(exact))
     assert bundle.records == []
+
+
+def test_an_answer_that_depends_on_its_neighbours_fails_that_probe(bundle):
+    def leaking(x):
+        """Right for a batch of real samples; with strangers among them, a little of the next one leaks in."""
+        return exact(x) + (1e-3 * np.roll(exact(x), -1, axis=0) if len(x) == 128 else 0)
+
+    (found,) = verify(bundle, FakeWorkers(leaking))
+    assert [p.probe for p in found.probes if not p.passed] == ["neighbours"]
+    assert "probe 'neighbours'" in found.reason
+
+
+def test_a_file_that_is_not_as_promised_fails_whatever_its_numbers(bundle):
+    other = replace(artifact(), outputs=(replace(artifact().outputs[0], shape=("batch", 4)),))
+    (found,) = verify(bundle, FakeWorkers(exact), [Cell(other, "onnxruntime-cpu", "cpu")])
+    assert all(p.passed for p in found.probes)
+    assert found.reason == "the file is not as promised: axis 1 of output 'y' is 3, promised was 4"
+
+
+def test_nan_and_infinity_are_a_property_and_no_verdict(tmp_path):
+    inputs = np.array([[np.nan, 1], [np.nan, np.nan], [np.inf, 1], [-np.inf, 1]], np.float32)
+    finite = np.isfinite(model(inputs))
+    write_truth(tmp_path / "truth.npz", arrays={"special/input/x": inputs, "special/finite/y": finite})
+    for backend, said in ((exact, "as eager"), (lambda x: np.nan_to_num(exact(x)), "a number in 2 places")):
+        (found,) = verify(FakeBundle(tmp_path), FakeWorkers(backend))
+        assert found.passed
+        assert found.non_finite["NaN in one place"].startswith(said)
+    assert verify(FakeBundle(tmp_path), FakeWorkers(exact))[0].non_finite["infinity in one place"] == "as eager"
