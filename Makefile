@@ -2,12 +2,14 @@
 # make test   formats, lint, types, tests
 # make bench  measures what README promises
 # make bench-zoo MINUTES=9  trains what is missing in results/zoo.jsonl, in pieces
+# make bench-equivalence BUNDLES="artifacts/cnn …"  deliberate faults and benign variants of these bundles
 PYTHON ?= python3
 VENV   ?= .venv
 MINUTES ?= 9
+BUNDLES ?= artifacts/cnn
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all lint bench bench-zoo clean
+.PHONY: demo test test-all lint bench bench-zoo bench-equivalence clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/pipeline train-export cnn
@@ -28,6 +30,9 @@ bench: $(VENV)/.installed-test
 
 bench-zoo: $(VENV)/.installed-test
 	$(BIN)/python -m pipeline.bench_zoo --minutes $(MINUTES)
+
+bench-equivalence: $(VENV)/.installed-test
+	$(BIN)/python -m pipeline.bench_equivalence --minutes $(MINUTES) $(BUNDLES)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

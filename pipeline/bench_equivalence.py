@@ -178,14 +178,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             variants += len(made)
             alarms += [b for b in made if b.reason]
             print(f"{path.name}: {len(made)} benign variants, {sum(bool(b.reason) for b in made)} false alarms")
-    rows = [*summary.shares(trials, lambda t: t.kind), summary.share("all", trials)]
+    rows = [*summary.shares(trials, lambda t: t.kind), summary.share("all", trials, summary.rejected(trials))]
     for row in rows:
         print(" | ".join(summary.cells(row)))
-    for name, text in summary.other_cells(rows[-1]):
-        print(f"{name}: {text}")
+    for cells in summary.other_cells(rows[-1], trials):
+        print(" | ".join(cells))
     document = {
         "faults": rows,
-        "missed": [t for t in trials if not summary.caught(t)],
+        "missed": [t for t in trials if t.kind != selftest.SOUND and not summary.caught(t)],
         "benign": variants,
         "false_alarms": alarms,
         "left": left,

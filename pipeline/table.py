@@ -241,11 +241,15 @@ def print_self_test(result: Any, *, as_json: bool) -> None:
         _print_json(result)
         return
     columns = [(heading, "right" if i else "left") for i, heading in enumerate(summary.HEADINGS)]
-    rows = [*summary.shares(result.trials, lambda t: t.kind), summary.share("all", result.trials)]
+    whole = summary.share("all", result.trials, summary.rejected(result.trials))
+    rows = [*summary.shares(result.trials, lambda t: t.kind), whole]
     _table("Deliberate faults", columns, map(summary.cells, rows))
-    _table("The same faults", [("compared by", "left"), ("caught", "right")], summary.other_cells(rows[-1]))
+    columns = [(heading, "right" if i else "left") for i, heading in enumerate(summary.OTHER_HEADINGS)]
+    _table("The same faults", columns, summary.other_cells(whole, result.trials))
     for trial in result.missed:
         print(f"missed: {trial.artifact}: {trial.kind}: {trial.fault}")
+    for trial in result.false_alarms:
+        print(f"false alarm: {trial.artifact}: {trial.reason}")
     for artifact, reason in result.absent.items():
         print(f"{artifact}: not tried: {reason}")
     if result.left:

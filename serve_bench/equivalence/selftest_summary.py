@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from serve_bench.equivalence.comparators import COMPARATORS
-from serve_bench.equivalence.selftest import Trial
+from serve_bench.equivalence.selftest import SOUND, Trial
 
 WAYS = ("numbers", "constants", "structure")
 
@@ -21,29 +21,42 @@ class Share:
     by: Mapping[str, int]
     """By each of WAYS alone."""
     others: Mapping[str, int]
-    """By each comparator of other tools; a copy that does not run is caught by all."""
+    """By each comparator of other tools: by all where a copy does not run, by none that rejects the sound file too."""
 
 
 def caught(trial: Trial) -> bool:
     return any(trial.caught.values())
 
 
-def share(name: str, trials: Sequence[Trial]) -> Share:
+def rejected(trials: Iterable[Trial]) -> set[tuple[str, str]]:
+    """Digest of a sound file, and the comparator that rejects it."""
+    return {(t.artifact_sha256, name) for t in trials if t.kind == SOUND for name, no in t.others.items() if no}
+
+
+def share(name: str, trials: Sequence[Trial], wrongly: Collection[tuple[str, str]] = ()) -> Share:
+    """Of faults alone: sound files are no part of it. `wrongly` is what `rejected` gives of all trials."""
+    trials = [t for t in trials if t.kind != SOUND]
     return Share(
         name=name,
         faults=len(trials),
         together=sum(map(caught, trials)),
         by={way: sum(t.caught.get(way, False) for t in trials) for way in WAYS},
-        others={name: sum(t.others.get(name, True) for t in trials) for name in COMPARATORS},
+        others={
+            name: sum(t.others.get(name, True) and (t.artifact_sha256, name) not in wrongly for t in trials)
+            for name in COMPARATORS
+        },
     )
 
 
 def shares(trials: Iterable[Trial], by: Callable[[Trial], str]) -> list[Share]:
     """One for each group, in the order in which they first appear."""
     groups: dict[str, list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault(by(trial), []).append(trial)
-    return [share(name, group) for name, group in groups.items()]
+    everything = list(trials)
+    for trial in everything:
+        if trial.kind != SOUND:
+            groups.setdefault(by(trial), []).append(trial)
+    wrongly = rejected(everything)
+    return [share(name, group, wrongly) for name, group in groups.items()]
 
 
 HEADINGS = ("fault", "faults", "caught", "by numbers alone", "by constants alone", "by structure alone")
@@ -61,9 +74,20 @@ def _part(count: int, of: int) -> str:
     return "100 %" if count == of else f"{min(100 * count / of, 99.9):.1f} %"
 
 
-def other_cells(row: Share) -> list[tuple[str, str]]:
-    """What each way of comparing catches of these faults, ours first."""
-    return [
-        ("this verdict", _part(row.together, row.faults)),
-        ("… by numbers alone", _part(row.by["numbers"], row.faults)),
-    ] + [(name, _part(count, row.faults)) for name, count in row.others.items()]
+OTHER_HEADINGS = ("compared by", "caught", "sound files rejected")
+
+
+def other_cells(row: Share, trials: Sequence[Trial]) -> list[tuple[str, str, str]]:
+    """What each way of comparing catches of these faults, ours first, and how many sound files it rejects."""
+    sound = [t for t in trials if t.kind == SOUND]
+    wrongly = rejected(sound)
+    ours = f"{sum(map(caught, sound))} of {len(sound)}"
+    numbers = f"{sum(t.caught.get('numbers', False) for t in sound)} of {len(sound)}"
+    first = [
+        ("this verdict", _part(row.together, row.faults), ours),
+        ("… by numbers alone", _part(row.by["numbers"], row.faults), numbers),
+    ]
+    return first + [
+        (name, _part(count, row.faults), f"{sum(n == name for _, n in wrongly)} of {len(sound)}")
+        for name, count in row.others.items()
+    ]

@@ -27,7 +27,8 @@ def test_some_faults_of_a_real_bundle(made, tmp_path, monkeypatch):
     assert done.left == 0
     assert begun.left == len(done.trials) - len(begun.trials)
     assert {t.key for t in begun.trials} <= {t.key for t in done.trials}
-    exact = [t for t in done.trials if t.artifact == "onnx"]
+    assert [t.reason for t in done.false_alarms] == []
+    exact = [t for t in done.trials if t.artifact == "onnx" and t.kind != selftest.SOUND]
     assert [f"{t.kind}: {t.fault}" for t in exact if not selftest_summary.caught(t)] == []
     assert not all(t.caught["numbers"] for t in exact)
     with Workers() as workers:
@@ -57,7 +58,18 @@ def test_shares_are_never_rounded_up_to_all():
     row = selftest_summary.share("all", [trial()] * 9999 + [missed])
     assert selftest_summary.cells(row)[:4] == ["all", "10000", "99.9 %", "99.9 %"]
     assert selftest_summary.cells(selftest_summary.share("x", [trial()]))[2] == "100 %"
-    assert dict(selftest_summary.other_cells(row))["top-1"] == "0.0 %"
+    assert {name: share for name, share, _ in selftest_summary.other_cells(row, [])}["top-1"] == "0.0 %"
+
+
+def test_what_rejects_the_sound_file_gets_no_credit_for_its_copies():
+    sound = trial(kind=selftest.SOUND, caught={"numbers": False}, others={"top-1": False, "cosine, 0.99": True})
+    wrong = trial(others={"top-1": True, "cosine, 0.99": True})
+    trials = [sound, wrong]
+    row = selftest_summary.share("all", trials, selftest_summary.rejected(trials))
+    assert (row.faults, row.others["top-1"], row.others["cosine, 0.99"]) == (1, 1, 0)
+    cells = {name: (share, wrongly) for name, share, wrongly in selftest_summary.other_cells(row, trials)}
+    assert cells["cosine, 0.99"] == ("0.0 %", "1 of 1")
+    assert cells["this verdict"] == ("100 %", "0 of 1")
 
 
 def test_a_copy_that_does_not_run_is_caught_by_every_tool():
