@@ -86,7 +86,7 @@ def of_cell(
         finally:
             worker.close("first wrong")
 
-    known = values_of(path, [inputs[name] for name in few.input_names], precision)
+    known = values_of(path, [inputs[s.name] for s in cell.artifact.inputs], precision)
     with tempfile.TemporaryDirectory(prefix="pipeline-bisect-") as folder:
         return first_wrong(cell.artifact, known, precision, answer, Path(folder))
 

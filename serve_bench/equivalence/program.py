@@ -26,6 +26,10 @@ BATCH = 64
 """Most samples at once: one thread a batch, with tensors that stay in the caches, is the fastest split of cores."""
 
 
+_LOADING = threading.Lock()
+"""Python 3.11 cannot build syntax trees in two threads at once, and torch builds them."""
+
+
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -42,7 +46,8 @@ def load(path: Path, dtype: str) -> Any:
     What the graph itself writes as float32 (zeros for a first hidden state, casts) becomes `dtype` too. Raises
     ExportError where it does not load.
     """
-    return module_of(load_program(path)) if dtype == "float32" else module_in(path, dtype)
+    with _LOADING:
+        return module_of(load_program(path)) if dtype == "float32" else module_in(path, dtype)
 
 
 def caller(module: Any, dtype: str) -> Call:
@@ -66,13 +71,24 @@ class Callers:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: dict[str, Call] = {}
-        self._lock = threading.Lock()
+        self._made: dict[str, Any] = {}
+        self._lock, self._making = threading.Lock(), threading.Lock()
+
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made once; it may call this program."""
+        with self._making:
+            if name not in self._made:
+                self._made[name] = make()
+        return self._made[name]
 
     def __call__(self, dtype: str, arrays: Sequence[Array]) -> list[Array]:
+        self.load(dtype)
+        return self._known[dtype](arrays)
+
+    def load(self, dtype: str) -> None:
         with self._lock:
             if dtype not in self._known:
                 self._known[dtype] = caller(load(self.path, dtype), dtype)
-        return self._known[dtype](arrays)
 
 
 def _numpy(tensor: Any) -> Array:

@@ -85,6 +85,9 @@ def verify_bundle(
         questions = questions_of(truth, Path(folder))
         program = trusted_program(bundle)
         callers = None if program is None else Callers(program)
+        if callers is not None and cells:
+            callers.load("float64")
+            callers.load("float32")
         judged = Standard(truth, questions, bundle.manifest.task, threads, environment_id, callers)
         try:
             futures = {pool.submit(job): cell for cell, job in _jobs(bundle, workers, cells, judged)}
