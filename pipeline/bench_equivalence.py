@@ -45,7 +45,7 @@ class Benign:
 def benign_trials(bundle: Bundle) -> Iterator[Benign]:
     """Every variant of every ONNX file and of the torch forms, judged as an export is."""
     whole = Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess)
-    truth, told = selftest.few(whole), structure.told_of(bundle.manifest)
+    truth, told, task = selftest.few(whole), structure.told_of(bundle.manifest), bundle.manifest.task
     by_format = {a.format: bundle.file(a.path) for a in bundle.artifacts if a.target == "any"}
     for artifact in bundle.artifacts:
         if artifact.format != "onnx":
@@ -59,7 +59,7 @@ def benign_trials(bundle: Bundle) -> Iterator[Benign]:
             for threads in (1, 2):
                 for batch in BATCHES:
                     name = f"{level}, {threads} threads, batch {batch}"
-                    yield said(name, judged(truth, artifact, session(path, level, threads), batch))
+                    yield said(name, judged(truth, artifact, task, session(path, level, threads), batch))
         with tempfile.TemporaryDirectory() as folder:
             for variant in benign.variants(path):
                 copy = Path(folder) / "variant.onnx"
@@ -72,7 +72,7 @@ def benign_trials(bundle: Bundle) -> Iterator[Benign]:
                             by_format["weights"], copy, "onnx", artifact.precision, by_format.get("exported_program")
                         )
                     ),
-                    judged(truth, artifact, session(copy, LEVELS[-1], 1), 64),
+                    judged(truth, artifact, task, session(copy, LEVELS[-1], 1), 64),
                 ]
                 yield said(variant.name, next((r for r in reasons if r), ""))
     yield from _torch_variants(bundle, truth)
@@ -125,22 +125,15 @@ def _torch_variants(bundle: Bundle, truth: Truth) -> Iterator[Benign]:
                         torch.set_num_threads(threads)
                         kernels = "oneDNN" if onednn else "torch's own kernels"
                         name = f"{layout}, {kernels}, {threads} threads, batch {batch}"
-                        reason = judged(truth, program, call, batch)
+                        reason = judged(truth, program, bundle.manifest.task, call, batch)
                         yield Benign(model=bundle.manifest.model, artifact=form, variant=name, reason=reason)
     torch.set_num_threads(before)
 
 
-def judged(truth: Truth, artifact: Artifact, call: Any, batch: int) -> str:
+def judged(truth: Truth, artifact: Artifact, task: str, call: Any, batch: int) -> str:
     """Why the numbers speak against it; empty where they do not."""
-    results, said = [], []
-    for probe in truth.probes:
-        answers = in_batches(truth, truth.inputs(probe), call, batch)
-        results += judge.probe_results(truth, probe, probe, answers, artifact.precision)
-        if probe == "test":
-            output = judge.decided(truth, "classification", answers)
-            if output is not None:
-                said.append(judge.why_decisions(judge.disagreements(truth, output, answers, results)))
-    return next((s for s in [judge.why_probes(results), *said] if s), "")
+    answered = {probe: in_batches(truth, truth.inputs(probe), call, batch) for probe in truth.probes}
+    return judge.why_numbers(truth, task, artifact.precision, answered)
 
 
 def in_batches(truth: Truth, inputs: Any, call: Any, batch: int) -> dict[str, Any]:

@@ -124,7 +124,8 @@ def train_export_many(
         entry("pipeline.models", "model", name)
     finished = _each(chosen, words, jobs, options.out, progress, bench=bench)
     deployed = {(name, ""): deployed_from_bundle(options.out / name) for name in chosen}
-    found = rows([*_trained_here(chosen, options.out), *results.read()], deployed, chosen)
+    kept = results.read()
+    found = rows([*_trained_here(chosen, options.out, kept), *kept], deployed, chosen)
     found = [row for row in found if not row.variant or row.recipes]
     return Outcome(finished=tuple(finished), rows=tuple(found), reports=write(found, options.out))
 
@@ -146,18 +147,18 @@ def _joined(one: Finished, then: Finished | None) -> Finished:
     return one if then is None else replace(then, seconds=one.seconds + then.seconds)
 
 
-def _trained_here(ids: Sequence[str], out: Path) -> Iterator[results.Run]:
+def _trained_here(ids: Sequence[str], out: Path, kept: Sequence[results.Run]) -> Iterator[results.Run]:
     """The training of each bundle, unless by another recipe or on other data than the kept runs of the model."""
     from export.bundle.store import Bundle
 
-    kept: dict[tuple[str, str, str], set[str]] = {}
-    for known in results.read():
-        kept.setdefault(known.key[:3], set()).add(known.content)
+    contents: dict[tuple[str, str, str], set[str]] = {}
+    for known in kept:
+        contents.setdefault(known.key[:3], set()).add(known.content)
     for name in ids:
         with suppress(BundleError):
             manifest = Bundle.open(out / name).manifest
             run = results.run_of_bundle(with_params(entry("pipeline.models", "model", name), {}), manifest)
-            if run is not None and run.content in kept.get(run.key[:3], {run.content}):
+            if run is not None and run.content in contents.get(run.key[:3], {run.content}):
                 yield run
 
 

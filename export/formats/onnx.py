@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from export.bundle.errors import ExportError
-from export.bundle.types import Artifact, Precision, TensorSpec, to_json
+from export.bundle.types import Artifact, Precision, Preprocess, TensorSpec, to_json
 from export.formats._base import Source
 from export.formats._write import exporting, parent_content, record, words_of
 from export.program import cast_at_ends, dynamic_shapes, load_program, module_in, tensors
@@ -52,7 +53,7 @@ class Onnx:
                 "ir_version": model.ir_version,
                 "opset_asked": source.options.opset,
                 "nodes": len(model.graph.node),
-                "operators": sorted({node.op_type for graph in _graphs(model.graph) for node in graph.node}),
+                "operators": sorted({node.op_type for graph in graphs(model.graph) for node in graph.node}),
                 "typed": "float16 inside, float32 at inputs and outputs" if half else "float32",
             },
         )
@@ -121,20 +122,21 @@ def opset_of(model: Any) -> int:
     return int(next(i.version for i in model.opset_import if i.domain in ("", "ai.onnx")))
 
 
-def _graphs(graph: Any) -> Any:
+def graphs(graph: Any) -> Iterator[Any]:
+    """An ONNX graph and every graph inside its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node:
-                    yield from _graphs(inner)
+                    yield from graphs(inner)
 
 
 def _strip(model: Any) -> None:
     """Takes out what the exporter noted: stack traces, paths, class names, example names."""
     model.doc_string = ""
     del model.metadata_props[:]
-    for graph in _graphs(model.graph):
+    for graph in graphs(model.graph):
         graph.doc_string = ""
         for item in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
             item.doc_string = ""
@@ -151,7 +153,7 @@ def _name_axes(model: Any, inputs: tuple[TensorSpec, ...], outputs: tuple[Tensor
             if isinstance(axis, str) and dim.dim_param:
                 names.setdefault(dim.dim_param, axis)
     symbols = re.compile("|".join(rf"\b{re.escape(symbol)}\b" for symbol in names) or r"(?!)")
-    for graph in _graphs(model.graph):
+    for graph in graphs(model.graph):
         for value in (*graph.input, *graph.output, *graph.value_info):
             for dim in value.type.tensor_type.shape.dim:
                 if dim.dim_param:
@@ -164,24 +166,32 @@ def _describe(model: Any, source: Source, parent: str) -> None:
 
     spec = source.trained.spec
     model.ir_version = onnx.helper.find_min_ir_version_for(list(model.opset_import))
-    facts = {
-        "model": spec.id,
-        "task": spec.task,
-        "labels": json.dumps(spec.labels, ensure_ascii=False),
-        "preprocess": json.dumps(to_json(spec.preprocess), sort_keys=True),
-        "version": "1",
-        "opset": str(opset_of(model)),
-        "parent": parent,
-    } | {f"symbols of {s.name}": s.symbols for s in spec.inputs if s.symbols}
+    own = metadata_of(spec.id, spec.task, spec.labels, spec.preprocess)
+    made = {"version": "1", "opset": str(opset_of(model)), "parent": parent}
+    facts = own | made | symbols_of(spec.inputs)
     for key, value in facts.items():
         model.metadata_props.add(key=key, value=value)
+
+
+def metadata_of(model: str, task: str, labels: Sequence[str], preprocess: Preprocess) -> dict[str, str]:
+    """What an ONNX file says of its model; the verdict holds the file to it, and to `symbols_of`."""
+    return {
+        "model": model,
+        "task": task,
+        "labels": json.dumps(labels, ensure_ascii=False),
+        "preprocess": json.dumps(to_json(preprocess), sort_keys=True),
+    }
+
+
+def symbols_of(inputs: Sequence[TensorSpec]) -> dict[str, str]:
+    return {f"symbols of {s.name}": s.symbols for s in inputs if s.symbols}
 
 
 def checked(model: Any) -> bytes:
     """The model's bytes, the same for the same weights, after onnx.checker has read them."""
     import onnx
 
-    if any(t.data_location == onnx.TensorProto.EXTERNAL for g in _graphs(model.graph) for t in g.initializer):
+    if any(t.data_location == onnx.TensorProto.EXTERNAL for g in graphs(model.graph) for t in g.initializer):
         raise ExportError("onnx: a weight lies outside the file; the model must be one file (below 2 GB)")
     try:
         data: bytes = model.SerializeToString(deterministic=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from serve_bench.equivalence.structure import graphs
+from export.formats.onnx import graphs
+from serve_bench.equivalence.stored import edit_onnx
 
 OPSETS = (18, 19, 20, 21, 22)
 
@@ -27,15 +28,15 @@ def variants(path: Path) -> Iterator[Variant]:
     """Every variant that the file at `path` can have."""
     model = _load(path)
     for name, edit in EDITS:
-        yield Variant(name=name, write=partial(_edited, path, edit))
+        yield Variant(name=name, write=partial(edit_onnx, path, edit))
     gemms = [i for i, node in enumerate(model.graph.node) if node.op_type == "Gemm" and _transposed(node)]
     for i in gemms:
         yield Variant(
-            name=f"weight of Gemm {i} pre-transposed", write=partial(_edited, path, partial(_untranspose, [i]))
+            name=f"weight of Gemm {i} pre-transposed", write=partial(edit_onnx, path, partial(_untranspose, [i]))
         )
     if len(gemms) > 1:
         yield Variant(
-            name="every Gemm's weight pre-transposed", write=partial(_edited, path, partial(_untranspose, gemms))
+            name="every Gemm's weight pre-transposed", write=partial(edit_onnx, path, partial(_untranspose, gemms))
         )
     for opset in OPSETS:
         converted = _converted(model, opset)
@@ -53,12 +54,6 @@ def _load(path: Path) -> Any:
 
 def _bytes(data: bytes, destination: Path) -> None:
     destination.write_bytes(data)
-
-
-def _edited(path: Path, edit: Callable[[Any], None], destination: Path) -> None:
-    model = _load(path)
-    edit(model)
-    destination.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _converted(model: Any, opset: int) -> Any:

@@ -45,23 +45,40 @@ def probe_results(
         except VerdictFailed as error:
             raise VerdictFailed(f"probe {probe!r}, output {name!r}: {error}") from error
         reference = truth.reference(source, precision, name)
-        band = bands.band(precision, reference)
-        results.append(
-            ProbeResult(
-                probe=probe,
-                output=name,
-                samples=count,
-                error=min(found.value, LARGEST),
-                reference=reference or 0.0,
-                band=band,
-                ratio=min(found.value / bands.floored(precision, reference), LARGEST),
-                worst_index=found.index,
-                worst_value=found.answer if np.isfinite(found.answer) else None,
-                worst_truth=found.truth,
-                passed=bool(found.finite and found.value <= band),
-            )
-        )
+        results.append(result(probe, name, count, found, precision, reference))
     return results
+
+
+def result(
+    probe: str, output: str, samples: int, found: bands.Error, precision: str, reference: float | None
+) -> ProbeResult:
+    """What an error says in the band of `precision`, whose reference is eager's own error."""
+    band = bands.band(precision, reference)
+    return ProbeResult(
+        probe=probe,
+        output=output,
+        samples=samples,
+        error=min(found.value, LARGEST),
+        reference=reference or 0.0,
+        band=band,
+        ratio=min(found.value / bands.floored(precision, reference), LARGEST),
+        worst_index=found.index,
+        worst_value=found.answer if np.isfinite(found.answer) else None,
+        worst_truth=found.truth,
+        passed=bool(found.finite and found.value <= band),
+    )
+
+
+def why_numbers(truth: Truth, task: str, precision: str, answered: Mapping[str, Mapping[str, Array]]) -> str:
+    """Why the answers to every probe speak against a form, its decisions on the test set included; empty if not."""
+    results: list[ProbeResult] = []
+    decided_otherwise = ""
+    for probe, answers in answered.items():
+        results += probe_results(truth, probe, probe, answers, precision)
+        output = decided(truth, task, answers) if probe == "test" else None
+        if output is not None:
+            decided_otherwise = why_decisions(disagreements(truth, output, answers, results))
+    return why_probes(results) or decided_otherwise
 
 
 def decided(truth: Truth, task: str, answers: Mapping[str, Array]) -> str | None:

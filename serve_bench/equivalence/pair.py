@@ -20,7 +20,7 @@ from export.npz import read_npz
 from export.progress import Progress, Silent
 from serve_bench.backends._helpers import first_line
 from serve_bench.cells import Missing, plan
-from serve_bench.equivalence import constants, make_truth, program, stored, structure, verdict
+from serve_bench.equivalence import constants, make_truth, program, questions, stored, structure, verdict
 from serve_bench.equivalence.truth import Truth
 from serve_bench.worker import Workers
 
@@ -60,7 +60,7 @@ def verify_pair(
         truth = Truth.load(path, Preprocess())
         standard = verdict.Standard(
             truth,
-            verdict.questions_of(truth, Path(folder)),
+            questions.questions_of(truth, Path(folder)),
             "unlabelled",
             threads,
             environment().id,

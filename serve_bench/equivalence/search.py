@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from export.bundle.errors import VerdictFailed
 from export.bundle.types import LENGTHS, ProbeResult, TensorSpec
-from serve_bench.equivalence import bands
-from serve_bench.equivalence.judge import LARGEST
+from serve_bench.equivalence import bands, judge
 from serve_bench.equivalence.program import Callers
 from serve_bench.equivalence.truth import Truth
 
@@ -118,22 +117,7 @@ def of_backend(
         known = [truth.reference(p, "float32", name) for p in truth.probes]
         own = bands.error(eager[name], np.asarray(eager_wide[name], np.float64), scale)
         reference = max([own.value, *(e for e in known if e is not None)])
-        worst, band = bands.error(here[name], y64, scale), bands.band("float32", reference)
-        results.append(
-            ProbeResult(
-                probe=PROBE,
-                output=name,
-                samples=POPULATION,
-                error=min(worst.value, LARGEST),
-                reference=reference,
-                band=band,
-                ratio=min(worst.value / bands.floored("float32", reference), LARGEST),
-                worst_index=worst.index,
-                worst_value=worst.answer if np.isfinite(worst.answer) else None,
-                worst_truth=worst.truth,
-                passed=bool(worst.finite and worst.value <= band),
-            )
-        )
+        results.append(judge.result(PROBE, name, POPULATION, bands.error(here[name], y64, scale), "float32", reference))
     return results
 
 

@@ -42,6 +42,10 @@ SOUND = "nothing changed"
 RUNS_ON = {"exported_program": "eager", "torchscript": "torchscript", "onnx": "onnxruntime-cpu"}
 
 
+def _key(sha256: str, kind: str, fault: str) -> str:
+    return digest_of([sha256, kind, fault, RULES])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """One fault and what caught it."""
@@ -63,7 +67,7 @@ class Trial:
 
     @property
     def key(self) -> str:
-        return digest_of([self.artifact_sha256, self.kind, self.fault, self.rules])
+        return _key(self.artifact_sha256, self.kind, self.fault)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +138,7 @@ class _Job:
 
     @property
     def key(self) -> str:
-        return digest_of([self.artifact.sha256, self.fault.kind, self.fault.name, RULES])
+        return _key(self.artifact.sha256, self.fault.kind, self.fault.name)
 
 
 def _jobs(bundle: Bundle, artifact: Artifact, seed: int) -> Iterator[_Job]:
@@ -227,23 +231,18 @@ class _Bench:
 
     def _judged(self, worker: Worker, cell: Cell, opened: Any, folder: Path) -> tuple[str, dict[str, bool]]:
         precision = verdict.judged_in(verdict.asked_of(cell.artifact, opened.settings), opened.precision)
-        results, reasons, others = [], [], dict.fromkeys(COMPARATORS, False)
+        answered, others = {}, dict.fromkeys(COMPARATORS, False)
         for probe in self.truth.probes:
             path = folder / f"{probe}.npz"
             if not path.exists():
                 np.savez(path, **self.truth.inputs(probe))  # type: ignore[arg-type]
-            answers = worker.answer(cell.key, path, max(self.truth.samples(probe) - 1, 1))
-            found = judge.probe_results(self.truth, probe, probe, answers, precision)
-            results += found
-            if probe == "test":
-                output = judge.decided(self.truth, self.task, answers)
-                if output is not None:
-                    reasons.append(judge.why_decisions(judge.disagreements(self.truth, output, answers, results)))
+            answered[probe] = worker.answer(cell.key, path, max(self.truth.samples(probe) - 1, 1))
+        said = judge.why_numbers(self.truth, self.task, precision, answered)
+        for probe, answers in answered.items():
             reference = {n: y.astype(np.float32) for n, y in self.truth.outputs(probe).items()}
             for name, passes in COMPARATORS.items():
                 others[name] = others[name] or not passes(answers, reference)
-        said = [judge.why_probes(results), *reasons]
-        return next((s for s in said if s), ""), others
+        return said, others
 
 
 def few(whole: Truth) -> Truth:

@@ -53,10 +53,22 @@ def read(path: Path, form: str) -> dict[str, Array]:
     except BundleCorrupt:
         raise
     except Exception as error:
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        raise BundleCorrupt(
-            f"{path}: its constants cannot be read as {form} ({words[0][:200]}); export it again"
-        ) from error
+        raise unreadable(path, form, error, "its constants cannot") from error
+
+
+def unreadable(path: Path, form: str, error: Exception, what: str = "cannot") -> BundleCorrupt:
+    """One line on a file that is damaged or of another form, in the library's first words."""
+    words = str(error).strip().splitlines() or [type(error).__name__]
+    return BundleCorrupt(f"{path}: {what} be read as {form} ({words[0][:200]}); export it again")
+
+
+def edit_onnx(path: Path, edit: Callable[[Any], None], destination: Path) -> None:
+    """A copy of an ONNX file in which `edit` has changed the ModelProto in place."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    edit(model)
+    destination.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def from_safetensors(path: Path) -> dict[str, Array]:
@@ -255,16 +267,19 @@ def replace_tensors(path: Path, form: str, arrays: Mapping[str, Array], destinat
 def _replace_in_onnx(path: Path, arrays: Mapping[str, Array], destination: Path) -> None:
     import onnx
 
-    model, left = onnx.load(str(path), load_external_data=False), dict(arrays)
-    for name, tensor in _onnx_tensors(model.graph, model.functions):
-        if name in left:
-            new = onnx.numpy_helper.from_array(np.array(left.pop(name), order="C"), tensor.name)
-            if list(new.dims) != list(tensor.dims) or new.data_type != tensor.data_type:
-                raise BundleCorrupt(f"{path}: {name!r} is of another shape or type")
-            tensor.CopyFrom(new)
-    if left:
-        raise BundleCorrupt(f"{path}: holds no {', '.join(left)}")
-    destination.write_bytes(model.SerializeToString(deterministic=True))
+    left = dict(arrays)
+
+    def edit(model: Any) -> None:
+        for name, tensor in _onnx_tensors(model.graph, model.functions):
+            if name in left:
+                new = onnx.numpy_helper.from_array(np.array(left.pop(name), order="C"), tensor.name)
+                if list(new.dims) != list(tensor.dims) or new.data_type != tensor.data_type:
+                    raise BundleCorrupt(f"{path}: {name!r} is of another shape or type")
+                tensor.CopyFrom(new)
+        if left:
+            raise BundleCorrupt(f"{path}: holds no {', '.join(left)}")
+
+    edit_onnx(path, edit, destination)
 
 
 def _replace_in_archive(path: Path, form: str, arrays: Mapping[str, Array], destination: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from export.bundle.errors import BundleCorrupt
 from export.bundle.types import Artifact, TensorSpec
-from serve_bench.equivalence.stored import archive_prefix
+from export.formats.onnx import graphs, metadata_of, symbols_of
+from serve_bench.equivalence.stored import archive_prefix, unreadable
 
 OWN_DOMAINS = ("", "ai.onnx")
-DROPS = ("dropout", "alpha_dropout", "feature_dropout", "native_dropout")
 TRAINING_CALL = re.compile(r"torch\.(?P<call>\w*dropout|batch_norm)\((?P<arguments>[^()]*)\)")
 
 
@@ -33,10 +33,7 @@ def check(path: Path, artifact: Artifact, told: Mapping[str, str] | None = None)
     except BundleCorrupt:
         raise
     except Exception as error:
-        words = str(error).strip().splitlines() or [type(error).__name__]
-        raise BundleCorrupt(
-            f"{path}: cannot be read as {artifact.format} ({words[0][:200]}); export it again"
-        ) from error
+        raise unreadable(path, artifact.format, error) from error
 
 
 def why(found: Sequence[str]) -> str:
@@ -140,16 +137,6 @@ def _attribute(node: Any, name: str) -> int:
     return next((int(a.i) for a in node.attribute if a.name == name), 0)
 
 
-def graphs(graph: Any) -> Iterator[Any]:
-    """An ONNX graph and every graph inside its nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    yield from graphs(inner)
-
-
 def _program(path: Path, artifact: Artifact, told: Mapping[str, str] | None) -> list[str]:
     with zipfile.ZipFile(path) as archive:
         prefix = archive_prefix(archive, "/archive_format")
@@ -161,7 +148,7 @@ def _training_nodes(nodes: Sequence[Any]) -> Iterator[str]:
     for node in nodes:
         operator = node["target"].rsplit("ops.", 1)[-1].split(".")[-2:][0]
         switches = {a["name"]: a["arg"].get("as_bool") for a in node["inputs"]}
-        if any(word in operator for word in DROPS) and switches.get("train", switches.get("training")):
+        if "dropout" in operator and switches.get("train", switches.get("training")):
             yield f"{operator} is in training mode"
         if "batch_norm" in operator and (switches.get("training") or switches.get("train")):
             yield f"{operator} is in training mode"
@@ -184,11 +171,5 @@ def _torchscript(path: Path, artifact: Artifact, told: Mapping[str, str] | None)
 
 def told_of(manifest: Any) -> dict[str, str]:
     """What the metadata of an ONNX file of this bundle must say."""
-    from export.bundle.types import to_json
-
-    return {
-        "model": manifest.model,
-        "task": manifest.task,
-        "labels": json.dumps(manifest.labels, ensure_ascii=False),
-        "preprocess": json.dumps(to_json(manifest.preprocess), sort_keys=True),
-    } | {f"symbols of {s.name}": s.symbols for s in manifest.inputs if s.symbols}
+    own = metadata_of(manifest.model, manifest.task, manifest.labels, manifest.preprocess)
+    return own | symbols_of(manifest.inputs)

@@ -17,40 +17,21 @@ import numpy.typing as npt
 from export.bundle.environment import available_cores
 from export.bundle.errors import PipelineError, WorkerDied
 from export.bundle.store import Bundle
-from export.bundle.types import LENGTHS, Artifact, Disagreement, Json, Precision, ProbeResult, Verification, to_json
+from export.bundle.types import Artifact, Disagreement, Json, Precision, ProbeResult, Verification, to_json
 from export.progress import Progress
 from serve_bench.backends._helpers import batch_axis, importable
 from serve_bench.cells import Cell, backend_named
 from serve_bench.equivalence import bands, constants, judge, records, search, structure
-from serve_bench.equivalence.probes import SPECIAL, cut_by_length
+from serve_bench.equivalence.probes import SPECIAL
 from serve_bench.equivalence.program import Callers
-from serve_bench.equivalence.truth import Truth, few_rows
+from serve_bench.equivalence.questions import LARGEST_BATCH, Question, questions_of
+from serve_bench.equivalence.truth import Truth
 
 if TYPE_CHECKING:
     from serve_bench.worker import OpenedFacts, Worker, Workers
 
 JOBS = 2
 """Cells judged at a time: their numbers do not depend on the clock."""
-LARGEST_BATCH = 512
-SMALL_BATCHES = (1, 2, 7)
-FEW = 64
-"""Samples of the probes that try small batches."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """One probe as it is put to a backend."""
-
-    probe: str
-    source: str
-    """The class of inputs whose scale and reference judge it."""
-    inputs: tuple[Path, ...]
-    """Files whose samples follow one another in the class."""
-    batch: int
-    rows: tuple[int, ...] | None = None
-    """The samples of the class that are asked; None for all of them, in order."""
-    every: int = 1
-    """Of the answers, only each such one is judged: the others are strangers."""
 
 
 @dataclass
@@ -67,6 +48,11 @@ class _Findings:
     first_wrong: str = ""
     reason: str = ""
     broke: bool = False
+
+    def precision(self, artifact: Artifact) -> str:
+        """The one whose band applies to the open session."""
+        assert self.opened is not None
+        return judged_in(asked_of(artifact, self.opened.settings), self.opened.precision)
 
 
 def verify_bundle(
@@ -85,7 +71,8 @@ def verify_bundle(
         questions = questions_of(truth, Path(folder))
         program = trusted_program(bundle)
         callers = None if program is None else Callers(program)
-        if callers is not None and cells:
+        if callers is not None and any(cell.artifact.precision == "float32" for cell in cells):
+            # Not in the threads: Python 3.11 cannot build syntax trees in two at once, and torch builds them.
             callers.load("float64")
             callers.load("float32")
         judged = Standard(truth, questions, bundle.manifest.task, threads, environment_id, callers)
@@ -168,9 +155,7 @@ def verify_cell(cell: Cell, workers: Workers, standard: Standard, found: Read) -
 
 
 def _ask(worker: Worker, cell: Cell, standard: Standard, findings: _Findings) -> None:
-    assert findings.opened is not None
-    truth = standard.truth
-    precision = judged_in(asked_of(cell.artifact, findings.opened.settings), findings.opened.precision)
+    truth, precision = standard.truth, findings.precision(cell.artifact)
     most = largest_batch(cell.artifact)
     for question in standard.questions:
         parts = [worker.answer(cell.key, path, min(question.batch, most)) for path in question.inputs]
@@ -190,12 +175,14 @@ def _ask(worker: Worker, cell: Cell, standard: Standard, findings: _Findings) ->
             findings.metric = judge.metric(truth, standard.task, output, answers)
 
 
+def _every(answers: npt.NDArray[np.generic], axis: int, step: int) -> npt.NDArray[np.generic]:
+    return answers.take(range(0, answers.shape[axis], step), axis=axis)
+
+
 def _search(worker: Worker, cell: Cell, standard: Standard, findings: _Findings) -> None:
     """Looks for inputs on which a float32 form that passed so far is worse than on all others."""
-    assert findings.opened is not None
-    asked = asked_of(cell.artifact, findings.opened.settings)
     fixed = any(batch_axis(s) is None for s in cell.artifact.inputs)
-    if standard.callers is None or fixed or judged_in(asked, findings.opened.precision) != "float32":
+    if standard.callers is None or fixed or findings.precision(cell.artifact) != "float32":
         return
     if not all(p.passed for p in findings.probes) or largest_batch(cell.artifact) < search.POPULATION:
         return
@@ -224,12 +211,12 @@ def _ask_special(worker: Worker, cell: Cell, standard: Standard, findings: _Find
 def _find_first_wrong(worker: Worker, cell: Cell, standard: Standard, findings: _Findings) -> None:
     """Names the first node that is wrong, where numbers failed and the graph can be opened up."""
     failed = [p for p in findings.probes if not p.passed and p.probe in standard.truth.probes]
-    if not failed or cell.artifact.format != "onnx" or standard.callers is None or findings.opened is None:
+    if not failed or cell.artifact.format != "onnx" or standard.callers is None:
         return
     from serve_bench.equivalence import bisect
 
     worst = max(failed, key=lambda p: p.ratio)
-    precision = judged_in(asked_of(cell.artifact, findings.opened.settings), findings.opened.precision)
+    precision = findings.precision(cell.artifact)
     try:
         found = bisect.of_cell(worker, cell, standard.truth, standard.callers.path, worst, precision, standard.threads)
     except PipelineError as error:
@@ -337,64 +324,3 @@ def _constants(bundle: Bundle, artifact: Artifact) -> Mapping[str, Json]:
         return constants.compare(weights, path, artifact.format, artifact.precision, program)
     except PipelineError as error:
         return {"mismatched": [str(error)]}
-
-
-def questions_of(truth: Truth, folder: Path) -> list[Question]:
-    """Every probe at the largest batch, and the first test samples in small ones; inputs are written to `folder`."""
-    found = []
-    for probe in truth.probes:
-        path = folder / f"{probe}.npz"
-        inputs = truth.inputs(probe)
-        np.savez(path, **cast(dict[str, Any], inputs))
-        found.append(Question(probe, probe, (path,), min(LARGEST_BATCH, max(truth.samples(probe), 1))))
-        if probe == "test":
-            rows = tuple(few_rows(truth, FEW))
-            few, crowd = folder / "few.npz", folder / "crowd.npz"
-            np.savez(few, **_taken(truth, inputs, rows))
-            small = [b for b in SMALL_BATCHES if b <= truth.samples("test")]
-            found += [Question(f"batch {b}", "test", (few,), b, rows) for b in small]
-            if "gaussian" in truth.probes or "uniform" in truth.probes:
-                np.savez(crowd, **_among_strangers(truth, inputs, rows))
-                found.append(Question("neighbours", "test", (crowd,), LARGEST_BATCH, rows, 2))
-        if probe == LENGTHS:
-            found.append(Question("unpadded", probe, tuple(_unpadded(truth, inputs, folder)), LARGEST_BATCH))
-    return found
-
-
-def _unpadded(truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], folder: Path) -> Iterator[Path]:
-    """A file for each length: its samples without padding, whose answers must be those of the padded ones."""
-    for number, piece in enumerate(cut_by_length(inputs, truth.meta["input_axes"], truth.length_axes)):
-        path = folder / f"unpadded-{number}.npz"
-        np.savez(path, **cast(dict[str, Any], piece))
-        yield path
-
-
-def _every(answers: npt.NDArray[np.generic], axis: int, step: int) -> npt.NDArray[np.generic]:
-    return answers.take(range(0, answers.shape[axis], step), axis=axis)
-
-
-def _taken(truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], rows: Sequence[int]) -> dict[str, Any]:
-    axes = truth.meta["input_axes"]
-    return {n: a.take(rows, axis=axes[n]) for n, a in inputs.items()}
-
-
-def _among_strangers(
-    truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], rows: Sequence[int]
-) -> dict[str, Any]:
-    """Each sample followed by one of a random probe, all in one batch: no answer may depend on who else is asked."""
-    strangers = truth.inputs("gaussian" if "gaussian" in truth.probes else "uniform")
-    found = {}
-    for name, array in inputs.items():
-        axis = truth.meta["input_axes"][name]
-        own, other = array.take(rows, axis=axis), strangers[name]
-        other = other.take([i % other.shape[axis] for i in range(len(rows))], axis=axis)
-        paired = np.stack([own, _fitted(other, own)], axis=axis + 1)
-        found[name] = paired.reshape(*own.shape[:axis], 2 * len(rows), *own.shape[axis + 1 :])
-    return found
-
-
-def _fitted(other: npt.NDArray[np.generic], own: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """A stranger of the same shape: cut, or repeated, along free axes."""
-    if other.shape == own.shape:
-        return other
-    return np.resize(other, own.shape).astype(own.dtype)

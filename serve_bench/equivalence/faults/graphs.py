@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from serve_bench.equivalence.faults._base import Fault, Subject, chosen
+from serve_bench.equivalence.stored import edit_onnx
 
 ACTIVATIONS = ("Relu", "Tanh", "Sigmoid", "Gelu", "Elu", "LeakyRelu", "Sin")
 SOFTMAXES = ("Softmax", "LogSoftmax")
@@ -272,15 +272,7 @@ class Graphs:
         model = onnx.load(str(subject.path), load_external_data=False)
         for kind, find in KINDS:
             for words, edit in chosen(list(find(model)), subject):
-                yield Fault(kind=kind, name=words, write=partial(_edited, subject.path, edit))
-
-
-def _edited(path: Path, edit: Edit, destination: Path) -> None:
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
-    edit(model)
-    destination.write_bytes(model.SerializeToString(deterministic=True))
+                yield Fault(kind=kind, name=words, write=partial(edit_onnx, subject.path, edit))
 
 
 KINDS: tuple[tuple[str, Callable[[Any], Found]], ...] = (

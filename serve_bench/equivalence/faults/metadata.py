@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from serve_bench.equivalence.faults._base import Fault, Subject
+from serve_bench.equivalence.stored import edit_onnx
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Metadata:
         model = onnx.load(str(subject.path), load_external_data=False)
         known = {p.key: p.value for p in model.metadata_props}
         for kind, name, changed in _changes(known):
-            yield Fault(kind=kind, name=name, write=partial(_written, subject.path, changed))
+            yield Fault(kind=kind, name=name, write=partial(edit_onnx, subject.path, partial(_say, changed)))
 
 
 def _changes(known: dict[str, str]) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -47,13 +47,9 @@ def _changes(known: dict[str, str]) -> Iterator[tuple[str, str, dict[str, str]]]
             yield "vocabulary in metadata", f"{key}: first two swapped", {key: value[1] + value[0] + value[2:]}
 
 
-def _written(path: Path, changed: dict[str, str], destination: Path) -> None:
-    import onnx
-
-    model = onnx.load(str(path), load_external_data=False)
+def _say(changed: dict[str, str], model: Any) -> None:
     for item in model.metadata_props:
         item.value = changed.get(item.key, item.value)
-    destination.write_bytes(model.SerializeToString(deterministic=True))
 
 
 ENTRIES = (Metadata(),)
