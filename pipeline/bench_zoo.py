@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from export.bundle.files import write_atomic
+from export.bundle.files import locked, write_atomic
 from export.bundle.types import ModelSpec, Recipe
 from export.progress import Bar, Silent
 from export.registry import entries, entry
@@ -142,12 +142,21 @@ def run(job: Job, end: float) -> Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs what is missing until the minutes are over and writes the table anew; exit status 0 either way."""
+    """Runs what is missing until the minutes are over and writes the table anew; exit status 0 either way.
+
+    Raises BundleBusy where another is at work: two would be in each other's seconds.
+    """
     parser = argparse.ArgumentParser(prog="python -m pipeline.bench_zoo", description=__doc__)
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--results", type=Path, default=results.RESULTS)
     parser.add_argument("ids", nargs="*", help="only these models")
     chosen = parser.parse_args(arguments)
+    with locked(WORK):
+        _all(chosen)
+    return 0
+
+
+def _all(chosen: argparse.Namespace) -> None:
     end = time.monotonic() + 60 * chosen.minutes
     left = 0
     runs = results.read(chosen.results)
@@ -175,10 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             first[job.key[:3]] = made.seconds
         print(f"✓ {job.name}: {made.metric} {made.figure:.4f}, {made.seconds:.1f} s", file=sys.stderr, flush=True)
     print(f"{left} runs are left" if left else "every run is there", file=sys.stderr)
-    table = chosen.results.with_suffix(".md")
-    text = f"# Published figures and ours\n\n{markdown(rows(results.read(chosen.results), {}))}"
-    write_atomic(table, text.encode())
-    return 0
+    write_atomic(chosen.results.with_suffix(".md"), markdown(rows(results.read(chosen.results), {})).encode())
 
 
 if __name__ == "__main__":

@@ -15,12 +15,21 @@ from export.bundle.types import Artifact, DatasetFacts, TrainedModel, from_json,
 from export.bundle.workspace import Workspace
 from export.formats._base import ExportOptions, Format, Source
 from export.progress import Progress
-from export.registry import entries
+from export.registry import entries, entry
 from export.run import NotBuilt, applies, key_of, not_built, order, path_of, write_one
 from pipeline.options import Options
 from pipeline.origins import Origin, model_inputs, weights_facts
 
 _EXAMPLE_SAMPLES = 8
+CALIBRATION_SAMPLES = 512
+
+
+def _on_request(kind: Format) -> bool:
+    return bool(getattr(kind, "on_request", False))
+
+
+def _after_truth(kind: Format) -> bool:
+    return bool(getattr(kind, "after_truth", False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +91,7 @@ class _Build:
             files={name: (self.place.find(artifact.path), artifact) for name, artifact in self.artifacts.items()},
             options=self.export_options,
             program=self.origin.program,
+            calibration=lambda: model_inputs(self.origin.calibration_set(), self.trained.spec, CALIBRATION_SAMPLES),
         )
 
     @property
@@ -90,18 +100,33 @@ class _Build:
             target=self.options.target,
             max_batch=max(512, *self.options.batches),
             cache_dir=self.place.root / "cache",
+            max_metric_drop=self.options.max_metric_drop,
         )
 
     def formats(self) -> None:
-        known: dict[str, Format] = entries("export.formats")
-        asked = self.options.precisions
-        chosen = ["exported_program", *(n for n, f in known.items() if not asked or f.precision in asked)]
-        for name in order(chosen):
-            if name != "weights" and applies(name, self.trained.spec):
+        """Every form that is asked for, but those that wait for the truth."""
+        known, chosen = entries("export.formats"), self._chosen()
+        for name in chosen:
+            if not _after_truth(known[name]):
                 self._format(name, known[name])
         for name in order():
             if name not in self.stages and name not in chosen:
                 self._keep(name, known[name])
+
+    def _chosen(self) -> list[str]:
+        """Names of what is asked for and of what that needs, each after what it needs."""
+        known: dict[str, Format] = entries("export.formats")
+        asked = self.options.precisions
+        wanted = [n for n, f in known.items() if (f.precision in asked if asked else not _on_request(f))]
+        found = order(["exported_program", *wanted])
+        return [name for name in found if name != "weights" and applies(name, self.trained.spec)]
+
+    def quantised(self) -> None:
+        """The forms that are kept only where the model's metric holds."""
+        known = entries("export.formats")
+        for name in self._chosen():
+            if _after_truth(known[name]):
+                self._format(name, known[name])
 
     def _keep(self, name: str, kind: Format) -> None:
         """A form that was not asked for stays in the bundle where it is up to date."""
@@ -126,7 +151,9 @@ class _Build:
     def _key(self, name: str, parent: Artifact) -> str:
         facts = self.stages["weights"].facts
         shapes = {"inputs": facts["inputs"], "outputs": facts["outputs"]}
-        return digest_of({"format": name, "parent": parent.content, **shapes, **key_of(name, self.export_options)})
+        given = {"data": self.origin.data_digest} if _after_truth(entry("export.formats", "format", name)) else {}
+        made = {"format": name, "parent": parent.content, **shapes, **given}
+        return digest_of({**made, **key_of(name, self.export_options)})
 
     def _reuse_or_write(self, name: str, parent: Artifact) -> StageRecord:
         key = self._key(name, parent)
@@ -138,10 +165,26 @@ class _Build:
         try:
             with self.progress.stage(f"export {name}") as bar:
                 artifact, names = self._write(name)
-                bar.advance(1, 1, f"{artifact['bytes'] / 1e3:,.0f} kB")
+                said = self._held(artifact) if _after_truth(entry("export.formats", "format", name)) else ""
+                bar.advance(1, 1, f"{artifact['bytes'] / 1e3:,.0f} kB{said}")
         except ExportError as error:
+            (self.place.payload / path_of(name, self.export_options)).unlink(missing_ok=True)
             return self.place.commit(name, key, [], {"failed": str(error)})
         return self.place.commit(name, key, names, {"artifact": artifact})
+
+    def _held(self, artifact: dict[str, Any]) -> str:
+        """Notes what the form just written costs the metric, and says it; raises ExportError for too much."""
+        from serve_bench.equivalence import quantised
+        from serve_bench.equivalence.truth import Truth
+
+        form = from_json(Artifact, artifact)
+        resolved = replace(form, path=str(self.place.payload / form.path))
+        truth = Truth.load(self.place.find("truth.npz"), self.trained.spec.preprocess)
+        change = quantised.metric_change(resolved, truth, self.trained.spec.task)
+        if why := quantised.why_fallen(change, self.options.max_metric_drop):
+            raise ExportError(why)
+        artifact["facts"]["metric_change"] = change
+        return f", {quantised.change_text(change)}"
 
     def truth(self) -> None:
         from serve_bench.equivalence import truth
@@ -210,6 +253,7 @@ class _Build:
             stages=to_json(stages),
             environment=environment(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            variant=spec.variant,
         )
 
 
@@ -225,6 +269,7 @@ def build(
     run.weights()
     run.formats()
     run.truth()
+    run.quantised()
     bundle = run.publish()
     return Built(bundle=bundle, not_built=tuple(run.not_built))
 

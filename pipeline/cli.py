@@ -102,7 +102,7 @@ def train_export(
         origin = ZooOrigin(models[0], options, progress)
         return _finish(run_all(origin, options, progress, bench=not no_bench), as_json)
     from pipeline.many import train_export_many
-    from pipeline.table import print_reproduction
+    from pipeline.zoo_tables import print_reproduction
 
     words = words_of(context, without=("everything", "jobs", "no_bench", "quiet", "as_json"))
     outcome = train_export_many(models, everything, words, jobs, options, progress, bench=not no_bench)
@@ -249,18 +249,18 @@ def predict(bundle: Path, inputs: tuple[str, ...], batch: int, quiet: bool, as_j
     """Answer INPUTS (images, .npy, .npz, texts) with the bundle's ONNX model. Needs no torch.
 
     Integer arrays are taken as stored (pixels 0 to 255) and go through the model's preprocessing; floating-point arrays
-    are taken as model-ready. How each was understood is said on stderr, and with --json in `read_as`.
+    are taken as model-ready. How each was understood is said on stderr, and with --json in `read_as`. One that cannot
+    be read does not stop the others; the exit status is 1 then.
 
     \b
     pipeline predict artifacts/cnn digit.png
     pipeline predict artifacts/cnn samples.npz --json
     pipeline predict artifacts/names-rnn Satoshi
     """
-    from export.bundle.store import Bundle
+    from pipeline.answers import answers
     from pipeline.table import print_answers
-    from serve_bench.predict import predict as answers
 
-    print_answers(answers(Bundle.open(bundle), inputs, batch, _progress(quiet)), as_json=as_json)
+    print_answers(answers(bundle, inputs, batch, _progress(quiet)), as_json=as_json)
 
 
 @main.command()
@@ -271,7 +271,7 @@ def models(as_json: bool, **_: Any) -> None:
     \b
     pipeline models
     """
-    from pipeline.table import print_models
+    from pipeline.zoo_tables import print_models
 
     print_models(as_json=as_json)
 

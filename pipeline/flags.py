@@ -62,12 +62,31 @@ DEVICE = click.option(
 OUT = click.option(
     "--out", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True, help="Bundles go here."
 )
-TARGET = click.option(
-    "--target", default="a100", show_default=True, help="GPU to build TensorRT engines for: a100, sm80, sm86, current."
+TARGET = stack(
+    click.option(
+        "--target",
+        default="a100",
+        show_default=True,
+        help="GPU to build TensorRT engines for: a100, sm80, sm86, current.",
+    ),
+    click.option(
+        "--max-metric-drop",
+        type=click.FloatRange(0),
+        default=0.5,
+        show_default=True,
+        metavar="POINTS",
+        help="Accuracy (of a regression: R²) that an int8 form may lose and still be kept.",
+    ),
 )
 JUDGING = stack(
     click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; repeatable."),
-    click.option("--precision", "precisions", multiple=True, metavar="NAME", help="Only this precision; repeatable."),
+    click.option(
+        "--precision",
+        "precisions",
+        multiple=True,
+        metavar="NAME",
+        help="Only this one: float32, float16, and bfloat16 and int8, which are made on request; repeatable.",
+    ),
     click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of each backend."),
     click.option("--fresh", is_flag=True, help="Verify and measure again even where records exist."),
     click.option("--trust", is_flag=True, help="Open executable forms of a bundle that was not made here."),

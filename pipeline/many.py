@@ -14,13 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export.bundle.errors import BundleError, ExportError, UsageError
+from export.bundle.store import is_bundle
+from export.bundle.types import ModelSpec
 from export.progress import Progress
 from export.registry import entries, entry
 from pipeline import results
 from pipeline.options import Options
 from pipeline.reproduction import Row, deployed_from_bundle, rows
 from pipeline.reproduction_page import write
-from pipeline.variants import with_params
+from pipeline.variants import variants
 
 COMMAND = (sys.executable, "-P", "-m", "pipeline.cli", "train-export")
 
@@ -43,10 +45,13 @@ def run_many(
     out: Path,
     progress: Progress,
     title: str = "train-export",
+    *,
+    go_on: bool = False,
 ) -> list[Finished]:
     """`pipeline train-export ID WORDS…` for each id, `jobs` at a time; none stops the others.
 
-    What each said stands in `out`/ID.log. Ctrl-C ends those under way, whose next run continues them.
+    What each said stands in `out`/ID.log, below what it said before where they `go_on`. Ctrl-C ends those under way,
+    whose next run continues them.
     """
     out.mkdir(parents=True, exist_ok=True)
     running: set[subprocess.Popen[bytes]] = set()
@@ -54,7 +59,7 @@ def run_many(
 
     def one(name: str) -> Finished:
         started, log = time.monotonic(), out / f"{name}.log"
-        with log.open("wb") as stream:
+        with log.open("ab" if go_on else "wb") as stream:
             process = subprocess.Popen(
                 [*COMMAND, name, *words], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=_environment()
             )
@@ -115,19 +120,29 @@ def train_export_many(
     training would be in every figure. Raises UnknownName or UsageError before anything is started.
     """
     known = entries("pipeline.models")
-    if everything == bool(ids):
-        raise UsageError("name the models, or say --all; `pipeline models` lists them")
+    if everything and ids:
+        raise UsageError(f"--all is every model already, and {', '.join(ids)} named beside it; say one of the two")
+    if not everything and not ids:
+        raise UsageError("no model is named; name some, or say --all; `pipeline models` lists them")
     if options.params:
         raise UsageError("--set: is for one model at a time; name that model alone")
     chosen = list(known) if everything else list(dict.fromkeys(ids))
     for name in chosen:
         entry("pipeline.models", "model", name)
     finished = _each(chosen, words, jobs, options.out, progress, bench=bench)
-    deployed = {(name, ""): deployed_from_bundle(options.out / name) for name in chosen}
+    found = _rows(chosen, options.out)
+    shown = tuple(row for row in found if row.id in chosen)
+    return Outcome(finished=tuple(finished), rows=shown, reports=write(found, options.out))
+
+
+def _rows(ids: Sequence[str], out: Path) -> list[Row]:
+    """Of the models `ids`, and of every other that has a bundle in `out`."""
+    specs = [spec for model in entries("pipeline.models").values() for spec in variants(model)]
+    there = [spec for spec in specs if (spec.id in ids and not spec.variant) or is_bundle(out / spec.name)]
+    deployed = {(spec.id, spec.variant): deployed_from_bundle(out / spec.name, spec.dataset) for spec in there}
     kept = results.read()
-    found = rows([*_trained_here(chosen, options.out, kept), *kept], deployed, chosen)
-    found = [row for row in found if not row.variant or row.recipes]
-    return Outcome(finished=tuple(finished), rows=tuple(found), reports=write(found, options.out))
+    found = rows([*_trained_here(there, out, kept), *kept], deployed, list(dict.fromkeys(spec.id for spec in there)))
+    return [row for row in found if row.deployed or row.recipes]
 
 
 def _each(
@@ -139,7 +154,7 @@ def _each(
         return run_many(ids, words, 1, out, progress)
     before = run_many(ids, [*words, "--no-bench"], jobs, out, progress)
     sound = [one.id for one in before if one.status == 0]
-    after = {one.id: one for one in run_many(sound, words, 1, out, progress, "measure")} if sound else {}
+    after = {one.id: one for one in run_many(sound, words, 1, out, progress, "measure", go_on=True)} if sound else {}
     return [_joined(one, after.get(one.id)) for one in before]
 
 
@@ -147,17 +162,16 @@ def _joined(one: Finished, then: Finished | None) -> Finished:
     return one if then is None else replace(then, seconds=one.seconds + then.seconds)
 
 
-def _trained_here(ids: Sequence[str], out: Path, kept: Sequence[results.Run]) -> Iterator[results.Run]:
+def _trained_here(specs: Sequence[ModelSpec], out: Path, kept: Sequence[results.Run]) -> Iterator[results.Run]:
     """The training of each bundle, unless by another recipe or on other data than the kept runs of the model."""
     from export.bundle.store import Bundle
 
     contents: dict[tuple[str, str, str], set[str]] = {}
     for known in kept:
         contents.setdefault(known.key[:3], set()).add(known.content)
-    for name in ids:
+    for spec in specs:
         with suppress(BundleError):
-            manifest = Bundle.open(out / name).manifest
-            run = results.run_of_bundle(with_params(entry("pipeline.models", "model", name), {}), manifest)
+            run = results.run_of_bundle(spec, Bundle.open(out / spec.name).manifest)
             if run is not None and run.content in contents.get(run.key[:3], {run.content}):
                 yield run
 

@@ -33,7 +33,9 @@ class Options:
     backends: tuple[str, ...] = ()
     """Empty: all that are ready."""
     precisions: tuple[str, ...] = ()
-    """Empty: all."""
+    """Empty: all that need not be asked for."""
+    max_metric_drop: float = 0.5
+    """Points that an int8 form may lose."""
     batches: tuple[int, ...] = BATCHES
     threads: int = 1
     """Of every backend that is verified and measured."""

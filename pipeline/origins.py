@@ -70,6 +70,10 @@ class Origin(Protocol):
 
     def test_set(self) -> TestSet: ...
 
+    def calibration_set(self) -> Arrays:
+        """Stored inputs that ranges of values may be taken from: never those of the test set where there are others."""
+        ...
+
 
 def training_of(trained: TrainedModel) -> Training:
     return Training(
@@ -260,6 +264,10 @@ class ZooOrigin:
     def test_set(self) -> TestSet:
         test = self.data.test
         return TestSet(stored=test.stored, targets=test.targets)
+
+    def calibration_set(self) -> Arrays:
+        stored: Arrays = self.data.train.stored
+        return stored
 
 
 def model_inputs(stored: Arrays, spec: ModelSpec, samples: int) -> Arrays:

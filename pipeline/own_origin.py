@@ -8,6 +8,7 @@ from pathlib import Path
 from export.bundle.files import digest_of
 from export.bundle.store import StageRecord
 from export.bundle.types import Preprocess, TrainedModel, to_json
+from export.formats._base import Arrays
 from export.progress import Progress
 from pipeline.origins import TestSet
 
@@ -65,3 +66,6 @@ class OwnOrigin:
 
     def test_set(self) -> TestSet:
         return TestSet(stored=self._own.arrays, targets=None)
+
+    def calibration_set(self) -> Arrays:
+        return self._own.arrays

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from export.bundle.errors import BundleError
 from export.bundle.types import ModelSpec, Published
 from export.registry import entries
 from pipeline import results
-from pipeline.variants import variants
+from pipeline.variants import source_of, variants
 
 if TYPE_CHECKING:
     from serve_bench.reports.summary import Summary
@@ -32,6 +32,8 @@ class Ours:
     figures: tuple[float, ...]
     seconds: float
     """Median wall time of training."""
+    dates: tuple[str, ...] = ()
+    machines: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -55,6 +57,8 @@ class Deployed:
     """How many times as fast as eager it is there."""
     reason: str = ""
     """Why there is no bundle."""
+    data: str = ""
+    """Which data it was trained on, where that is not the model's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,12 +67,16 @@ class Row:
     variant: str
     metric: str
     published: Published | None
+    source: str = ""
+    """The document."""
     recipes: Mapping[str, Ours] = field(default_factory=dict)
     """By recipe; without one that was not run."""
     standard: float | None = None
     """What `fast` is to reach: the best that the document saw; without a figure, the best run of its own recipe."""
     reproduced: bool | None = None
     """None where there is no published figure, or no run of the published recipe."""
+    allowed: float | None = None
+    """Half of the interval that a reproduction is inside of; in the figure's unit."""
     words: str = ""
     """By how much ours differs, and where it is not reproduced, why."""
     reached: bool | None = None
@@ -120,10 +128,16 @@ def _row(
         runs = found.get((spec.id, spec.variant, recipe.name))
         if runs:
             figures = tuple(run.figure for run in sorted(runs, key=lambda run: run.seed))
-            recipes[recipe.name] = Ours(figures=figures, seconds=statistics.median(run.seconds for run in runs))
-    reproduced, words = None, ""
+            recipes[recipe.name] = Ours(
+                figures=figures,
+                seconds=statistics.median(run.seconds for run in runs),
+                dates=tuple(sorted({run.date for run in runs})),
+                machines=tuple(sorted({run.machine for run in runs})),
+            )
+    reproduced, words, allowed = None, "", None
     if spec.published and "published" in recipes:
         reproduced, words = judged(spec.published, recipes["published"], _samples(spec))
+        allowed = interval(spec.published, recipes["published"], _samples(spec))
     metric = results.metric_of(spec)
     standard = _standard(spec.published, metric, recipes.get("published"))
     wall = recipes["fast"].seconds / recipes["published"].seconds if len(recipes) == 2 else None
@@ -132,9 +146,11 @@ def _row(
         variant=spec.variant,
         metric=metric,
         published=spec.published,
+        source=source_of(spec),
         recipes=recipes,
         standard=standard,
         reproduced=reproduced,
+        allowed=allowed,
         words=words,
         reached=_reached(standard, metric, recipes.get("fast")),
         wall=wall,
@@ -161,13 +177,16 @@ def _samples(spec: ModelSpec) -> int:
     return {"mnist": 10_000, "digits-8x8": 360, "names": 100}.get(spec.dataset, 1)
 
 
-def deployed_from_bundle(root: Path) -> Deployed:
-    """Verdict and fastest backend of the bundle at `root`, from its records."""
+def deployed_from_bundle(root: Path, dataset: str) -> Deployed:
+    """Verdict and fastest backend of the bundle at `root`, from its records; `dataset` is its model's own."""
     from export.bundle.store import Bundle
     from serve_bench.reports.summary import summarise
 
     try:
-        return _deployed(summarise(Bundle.open(root)))
+        bundle = Bundle.open(root)
+        used = bundle.manifest.dataset
+        data = "" if used.name == dataset else f"trained on {used.name}, not on {dataset}"
+        return replace(_deployed(summarise(bundle)), data=data)
     except BundleError as error:
         return Deployed(verdict="", backend="", ratio=None, reason=str(error))
 

@@ -5,41 +5,39 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import Verification, to_json
 
 if TYPE_CHECKING:
-    from export.bundle.types import ModelSpec, Published
     from serve_bench.reports.summary import Row, Subject, Summary
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
     json.dump(to_json(value), sys.stdout, indent=1, ensure_ascii=False)
     sys.stdout.write("\n")
 
 
-def _console() -> Any:
+def console() -> Any:
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 140)
 
 
-def _table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> None:
+def table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> None:
     """Rows under their headings; one of a single cell heads the rows that follow it."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    grid = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title_style="bold")
     for index, (heading, justify) in enumerate(columns):
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=index == 0)  # type: ignore[arg-type]
+        grid.add_column(heading, justify=justify, overflow="fold", no_wrap=index == 0)  # type: ignore[arg-type]
     for row in rows:
-        if len(row) == 1 and table.row_count:
-            table.add_section()
-        table.add_row(*(Text(cell, style=_style(cell, len(row))) for cell in row))
-    _console().print(table)
+        if len(row) == 1 and grid.row_count:
+            grid.add_section()
+        grid.add_row(*(Text(cell, style=_style(cell, len(row))) for cell in row))
+    console().print(grid)
 
 
 def _style(cell: str, cells: int) -> str:
@@ -71,7 +69,7 @@ def print_outcome(outcome: Any, *, as_json: bool) -> None:
     print()
     facts = dict(summary.facts)
     said = [f"{name}: {facts[name]}" for name in FIRST if name in facts]
-    _table("\n".join([summary.model, *said]), columns, _outcome_rows(summary))
+    table("\n".join([summary.model, *said]), columns, _outcome_rows(summary))
     _print_notes(summary)
     _print_absent(_tables.absent(summary))
     print("\n".join(["", summary.headline, summary.verdict, *(f"! {warning}" for warning in summary.warnings), ""]))
@@ -138,72 +136,9 @@ def _judged(subject: Subject) -> tuple[str, str]:
     return _tables.error_text(subject.error, subject.band), subject.verdict
 
 
-def print_models(*, as_json: bool) -> None:
-    """Every model and variant: its data set, parameters, published figure and source."""
-    from export.registry import entries
-    from pipeline.variants import range_of, variants
-
-    models = entries("pipeline.models").values()
-    specs = [variant for model in models for variant in variants(model)]
-    if as_json:
-        _print_json([_described(spec) for spec in specs])
-        return
-    sources = list(dict.fromkeys(spec.published.source for spec in specs if spec.published))
-    rows = [
-        (
-            spec.id,
-            spec.variant,
-            spec.dataset,
-            ", ".join(parameter.name for parameter in spec.parameters),
-            _published(spec.published),
-            f"[{sources.index(spec.published.source) + 1}]" if spec.published else "",
-        )
-        for spec in specs
-    ]
-    columns = [(name, "left") for name in ("model", "variant", "data", "parameters", "published", "source")]
-    _table("", columns, rows)
-    for spec in specs:
-        if spec.published and spec.published.note:
-            print(f"{' '.join(filter(None, [spec.id, spec.variant]))}: {spec.published.note}")
-    print("\n".join(["", *(f"[{i}] {source}" for i, source in enumerate(sources, 1)), ""]))
-    told = [
-        (model.id, f"{p.name}={p.default}", f"{p.help}; {range_of(p)}") for model in models for p in model.parameters
-    ]
-    _table("Parameters", [(name, "left") for name in ("model", "--set", "is")], told)
-
-
-def _published(published: Published | None) -> str:
-    if published is None:
-        return ""
-    return f"{published.figure:.2%}" if "accuracy" in published.metric else f"{published.figure:.4g}"
-
-
-def _described(spec: ModelSpec) -> dict[str, Any]:
-    """A model for machines: everything but its functions."""
-    functions = ("build", "graph", "step", "variants")
-    plain = {f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in functions}
-    return {"variant": spec.variant} | plain
-
-
-def print_reproduction(outcome: Any, *, as_json: bool) -> None:
-    """Published figures beside ours, why where they differ, and where the reports lie."""
-    from pipeline.reproduction_page import BRIEF, LEGEND, brief, remarks
-
-    if as_json:
-        _print_json({"models": outcome.finished, "rows": outcome.rows})
-        return
-    columns = [(heading, "left" if i in (0, len(BRIEF) - 1) else "right") for i, heading in enumerate(BRIEF)]
-    _table("", columns, map(brief, outcome.rows))
-    for row in outcome.rows:
-        for remark in remarks(row):
-            print(f"{' '.join(filter(None, [row.id, row.variant]))}: {remark}")
-    print(LEGEND)
-    print(f"\nreport   {outcome.reports['html']}")
-
-
 def print_training(training: Any, *, as_json: bool) -> None:
     if as_json:
-        _print_json(training)
+        print_json(training)
         return
     figures = "  ".join(f"{name} {value:.4f}" for name, value in training.metrics.items())
     print(f"trained in {training.seconds:.1f} s  {figures}")
@@ -211,7 +146,7 @@ def print_training(training: Any, *, as_json: bool) -> None:
 
 def print_verifications(judged: Any, *, as_json: bool) -> None:
     if as_json:
-        _print_json({"verifications": judged.verifications, "missing": judged.missing})
+        print_json({"verifications": judged.verifications, "missing": judged.missing})
         return
     from serve_bench.equivalence.records import verdict_of
     from serve_bench.reports import _tables
@@ -225,7 +160,7 @@ def print_verifications(judged: Any, *, as_json: bool) -> None:
         ("other answers", "left"),
         ("verdict", "left"),
     ]
-    _table("Is it the same model?", columns, [_verified_row(v) for v in judged.verifications])
+    table("Is it the same model?", columns, [_verified_row(v) for v in judged.verifications])
     for v in judged.verifications:
         if v.reason:
             print(f"{v.artifact} on {v.backend}: {verdict_of(v)}: {v.reason}")
@@ -238,14 +173,14 @@ def print_self_test(result: Any, *, as_json: bool) -> None:
     from serve_bench.equivalence import selftest_summary as summary
 
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     columns = [(heading, "right" if i else "left") for i, heading in enumerate(summary.HEADINGS)]
     whole = summary.share("all", result.trials, summary.rejected(result.trials))
     rows = [*summary.shares(result.trials, lambda t: t.kind), whole]
-    _table("Deliberate faults", columns, map(summary.cells, rows))
+    table("Deliberate faults", columns, map(summary.cells, rows))
     columns = [(heading, "right" if i else "left") for i, heading in enumerate(summary.OTHER_HEADINGS)]
-    _table("The same faults", columns, summary.other_cells(whole, result.trials))
+    table("The same faults", columns, summary.other_cells(whole, result.trials))
     for trial in result.missed:
         print(f"missed: {trial.artifact}: {trial.kind}: {trial.fault}")
     for trial in result.false_alarms:
@@ -276,7 +211,7 @@ def _verified_row(v: Verification) -> tuple[str, ...]:
 
 def print_answers(answers: Iterable[Any], *, as_json: bool) -> None:
     if as_json:
-        _print_json(list(answers))
+        print_json(list(answers))
         return
     for answer in answers:
         print(answer)
@@ -289,7 +224,7 @@ def print_doctor(statuses: Sequence[Any], *, as_json: bool) -> None:
     here = environment()
     formats = {name: kind.missing() for name, kind in entries("export.formats").items()}
     if as_json:
-        _print_json({"environment": here, "backends": statuses, "formats": formats})
+        print_json({"environment": here, "backends": statuses, "formats": formats})
         return
     gpus = ", ".join(f"{g['name']} (compute capability {g['compute_capability']})" for g in here.gpus) or "none"
     print(
@@ -297,8 +232,8 @@ def print_doctor(statuses: Sequence[Any], *, as_json: bool) -> None:
     )
     print("     " + "  ".join(f"{n} {v}" for n, v in here.versions.items()) + "\n")
     rows = [(s.name, s.device, "ready" if s.ready else "not ready", s.reason or "") for s in statuses]
-    _table("Backends", [("backend", "left"), ("device", "left"), ("", "left"), ("why, and what to do", "left")], rows)
-    _table(
+    table("Backends", [("backend", "left"), ("device", "left"), ("", "left"), ("why, and what to do", "left")], rows)
+    table(
         "Formats",
         [("format", "left"), ("", "left"), ("why, and what to do", "left")],
         [(name, "ready" if why is None else "not ready", why or "") for name, why in formats.items()],

@@ -13,11 +13,13 @@ from export.bundle.types import ModelSpec, Parameter, Recipe, Value, Variant
 
 def set_from_words(words: Sequence[str]) -> dict[str, str]:
     """What `--set NAME=VALUE …` says; raises UsageError where a word is no such pair."""
-    found = {}
+    found: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not (name and equals and value):
             raise UsageError(f"--set {word}: is no NAME=VALUE, such as width=5000")
+        if found.get(name, value) != value:
+            raise UsageError(f"--set {word}: {name} is already set to {found[name]}; a run has one value")
         found[name] = value
     return found
 
@@ -56,6 +58,12 @@ def variant_of(spec: ModelSpec, params: Mapping[str, Value]) -> Variant | None:
 def variants(spec: ModelSpec) -> list[ModelSpec]:
     """Every variant of `spec` that a document gives, its default where none is named."""
     return [with_params(spec, variant.params) for variant in spec.variants or (Variant(),)]
+
+
+def source_of(spec: ModelSpec) -> str:
+    """The document that a variant comes from: that of its figure, else of any figure of its model."""
+    figures = [spec.published, *(variant.published for variant in spec.variants)]
+    return next((figure.source for figure in figures if figure), spec.source)
 
 
 def _recipe(spec: ModelSpec, variant: Variant | None, recipe: Recipe, params: Mapping[str, Value]) -> Recipe:

@@ -32,6 +32,7 @@ def label(artifact: Artifact | None, backend: str, device: str) -> str:
     words = [backend]
     if artifact is not None and artifact.precision != "float32":
         words.append(artifact.precision)
+        words += ["dynamic"] if artifact.facts.get("quantisation") == "dynamic" else []
     if artifact is not None and artifact.target != "any":
         words.append(artifact.target)
     if device == "cuda" and "cpu" in backend_named(backend).devices():

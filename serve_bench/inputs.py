@@ -19,6 +19,8 @@ from serve_bench.backends._base import Arrays
 from serve_bench.backends._helpers import batch_axis
 
 Array = npt.NDArray[np.generic]
+TEXT = "text"
+"""How a text is understood."""
 STORED = "test/input/"
 """What the names of stored test inputs begin with in golden.npz and truth.npz."""
 
@@ -83,7 +85,7 @@ def text_as_input(text: str, specs: Sequence[TensorSpec]) -> Read:
         )
     numbers = np.array([[sequence.symbols.index(c) for c in plain]], sequence.dtype)
     note = "" if plain == text else f"read as {plain}"
-    return Read({sequence.name: numbers, lengths.name: np.array([len(plain)], lengths.dtype)}, "text", note)
+    return Read({sequence.name: numbers, lengths.name: np.array([len(plain)], lengths.dtype)}, TEXT, note)
 
 
 def _read_npy(path: Path) -> Array:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ from export.bundle.errors import BackendUnavailable, BundleError, DataError
 from export.bundle.store import Bundle
 from export.bundle.types import Artifact
 from export.progress import Progress
-from serve_bench._child import slices
+from serve_bench._child import sample_count, slices
 from serve_bench.backends._base import Arrays
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import backend_named
 from serve_bench.equivalence.decisions import probabilities
-from serve_bench.inputs import Read, read_inputs, takes_text, text_as_input
+from serve_bench.inputs import TEXT, Read, read_inputs, takes_text, text_as_input
 
 BACKEND = "onnxruntime-cpu"
 ARRAYS = (".npy", ".npz")
@@ -32,6 +32,8 @@ class Answer:
     """The file as it was named."""
     sample: int
     """Its number in that file, from 0."""
+    samples: int = 1
+    """Of that file."""
     label: str | None = None
     """Class name, or the class's number where the model has no names; None for a model that does not classify."""
     probability: float | None = None
@@ -43,7 +45,7 @@ class Answer:
     """What was done to an image to make it fit."""
 
     def __str__(self) -> str:
-        where = f"{self.source}[{self.sample}]"
+        where = f"{self.source}[{self.sample}]" if self.samples > 1 else self.source
         if self.label is not None:
             said = f"{self.label}  {self.probability:.4f}"
         else:
@@ -52,15 +54,19 @@ class Answer:
 
 
 def predict(
-    bundle: Bundle, inputs: Sequence[Path | str], batch: int = 64, progress: Progress | None = None
+    bundle: Bundle,
+    inputs: Sequence[Path | str],
+    batch: int = 64,
+    progress: Progress | None = None,
+    refused: Callable[[DataError], None] | None = None,
 ) -> Iterator[Answer]:
     """One answer for each sample of each file: .npz and .npy of stored or model-ready inputs, or images.
 
     Integer arrays are taken as stored and go through the model's preprocessing, others as model-ready; `progress` is
     told which. Images (for models with one (N, 1, height, width) input) become grey, light on dark, of the model's
     size; `note` says what was done. A model of texts takes what is no array's file as the text itself. Raises
-    BundleError without an ONNX model, DataError for a file that does not fit or that the model answers with NaN,
-    BackendUnavailable.
+    BundleError without an ONNX model, BackendUnavailable, and DataError for a file that does not fit or that the model
+    answers with NaN; `refused` takes that instead, and the other files are answered.
     """
     artifact = _model(bundle)
     backend = backend_named(BACKEND)
@@ -70,24 +76,38 @@ def predict(
     session = backend.open(artifact, "cpu", 1)
     try:
         for path in inputs:
-            read = _read(path, artifact, bundle)
-            if progress is not None and Path(path).suffix.lower() in ARRAYS:
-                progress.note(f"{path}: {read.read_as}")
-            sample = 0
-            for piece, count in slices(artifact.inputs, read.arrays, batch):
-                session.bind(piece)
-                session.run()
-                outputs = session.outputs()
-                for row in range(count):
-                    yield _answer(bundle, artifact, outputs, row, str(path), sample + row, read)
-                sample += count
+            try:
+                yield from _answers(bundle, artifact, session, path, batch, progress)
+            except DataError as error:
+                if refused is None:
+                    raise
+                refused(error)
     finally:
         session.close()
 
 
+def _answers(
+    bundle: Bundle, artifact: Artifact, session: Any, path: Path | str, batch: int, progress: Progress | None
+) -> Iterator[Answer]:
+    read = _read(path, artifact, bundle)
+    if progress is not None and read.read_as != TEXT:
+        progress.note(f"{path}: {read.read_as}")
+    elif progress is not None and _is_file(path):
+        progress.note(f"{path}: taken as a text, although a file of that name lies here")
+    sample, samples = 0, sample_count(artifact.inputs, read.arrays)
+    for piece, count in slices(artifact.inputs, read.arrays, batch):
+        session.bind(piece)
+        session.run()
+        outputs = session.outputs()
+        for row in range(count):
+            answer = _answer(bundle, artifact, outputs, row, str(path), sample + row, read)
+            yield replace(answer, samples=samples)
+        sample += count
+
+
 def _read(given: Path | str, artifact: Artifact, bundle: Bundle) -> Read:
     if takes_text(artifact.inputs) and Path(given).suffix.lower() not in ARRAYS:
-        if _is_file(given):
+        if Path(given).name != Path(given).stem and _is_file(given):
             raise DataError(f"{given}: is a file, and this model takes a text; give the text itself, or an .npz")
         return text_as_input(str(given), artifact.inputs)
     return read_inputs(Path(given), artifact.inputs, bundle.manifest.preprocess)

@@ -136,6 +136,8 @@ class ModelSpec:
     labels: tuple[str, ...] = ()
     """Class names by index."""
     description: str = ""
+    source: str = ""
+    """The document it comes from, where that gives no figure."""
     parameters: tuple[Parameter, ...] = ()
     variants: tuple[Variant, ...] = ()
     """The settings that a document gives a figure for; empty: the default alone."""

@@ -77,6 +77,13 @@ class Manifest:
     environment: Environment
     created: str
     """UTC, ISO 8601."""
+    variant: str = ""
+    """ModelSpec.variant: "width=5000", what is set otherwise than the model's defaults."""
+
+    @property
+    def title(self) -> str:
+        """Model and variant, as a report is headed."""
+        return f"{self.model} {self.variant}".strip()
 
     @property
     def files(self) -> dict[str, str]:
@@ -118,6 +125,11 @@ def read_manifest(payload: Path) -> tuple[Manifest, str]:
     return manifest, digest
 
 
+def is_bundle(root: Path) -> bool:
+    """Whether a bundle lies at `root`, sound or not."""
+    return (root / "payload" / MANIFEST).is_file()
+
+
 class Bundle:
     """An opened bundle. Its manifest is checked at once, every other file when it is first asked for."""
 
@@ -153,6 +165,12 @@ class Bundle:
     def digest(self) -> str:
         """Digest of the manifest, and through it of every file in the payload."""
         return self._read[1]
+
+    @property
+    def program(self) -> Artifact | None:
+        """model.pt2 in float32, by which every other form is judged."""
+        forms = (a for a in self.artifacts if a.format == "exported_program" and a.precision == "float32")
+        return next(forms, None)
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:

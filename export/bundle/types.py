@@ -138,10 +138,12 @@ class Artifact:
 
     @property
     def name(self) -> str:
-        """Short and unique in a bundle: "onnx", "onnx float16", "tensorrt float16 sm80"."""
+        """Short and unique in a bundle: "onnx", "onnx float16", "onnx int8 dynamic", "tensorrt float16 sm80"."""
         words = [self.format]
         if self.precision != "float32":
             words.append(self.precision)
+        if self.facts.get("quantisation") == "dynamic":
+            words.append("dynamic")
         if self.target != "any":
             words.append(self.target)
         return " ".join(words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +30,8 @@ class ExportOptions:
     cache_dir: Path | None = None
     """Where timing caches are kept; None for no cache."""
     device: str = "cpu"
+    max_metric_drop: float = 0.5
+    """Points of accuracy (of R², for a regression) that an int8 form may lose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +46,16 @@ class Source:
     options: ExportOptions = field(default_factory=ExportOptions)
     program: Path | None = None
     """The user's own `.pt2`, where that is what the model came as."""
+    calibration: Callable[[], Arrays] | None = None
+    """Model-ready samples that ranges of values may be taken from: training data, or what the user gave."""
 
 
 class Format(Protocol):
     """One exported form in one precision. Stateless.
 
     One that is only for some models also has `applies(spec) -> bool`: for others it is not even listed as not built.
+    One with `on_request` is written only where its precision is asked for, one with `after_truth` once the truth is
+    there, and kept only where the model's metric holds.
     """
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from export.bundle.environment import versions
 from export.bundle.errors import BundleError, ExportError, PipelineError
 from export.bundle.files import sha256_of_file
 from export.bundle.types import Artifact, Json, Precision
@@ -67,10 +68,9 @@ def exporting(what: str) -> Iterator[None]:
 
 
 def producers(*names: str) -> dict[str, str]:
-    """Library → version of those that wrote the file."""
-    from importlib.metadata import version
-
-    return {name: version(name) for name in names}
+    """Library → version of those that wrote the file; of names that only one platform has, the one that is here."""
+    known = versions()
+    return {name: known[name] for name in names if name in known}
 
 
 def parent_content(source: Source, needs: str) -> str:

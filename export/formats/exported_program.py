@@ -14,6 +14,7 @@ from export.bundle.types import Artifact, Json, Precision
 from export.formats._base import Source
 from export.formats._write import exporting, needs_torch, parent_content, record
 from export.program import (
+    cast_at_ends,
     content_of_program,
     dynamic_shapes,
     flatten_signature,
@@ -45,16 +46,8 @@ class ExportedProgram:
         started = time.perf_counter()
         parent = parent_content(source, "weights")
         with exporting(self.name):
-            import torch
-
             program = load_program(source.program) if source.program else _exported(source)
-            strip_sources(program)
-            program._example_inputs = None  # a pickle, and samples that need not travel
-            flatten_signature(program)
-            stream = io.BytesIO()
-            torch.export.save(program, stream)
-            destination.write_bytes(stream.getvalue())
-            written = load_program(destination)
+            written = saved(program, destination)
             facts = {"check": check(source, destination), "nodes": len(list(written.graph.nodes))}
             return record(
                 source,
@@ -67,6 +60,66 @@ class ExportedProgram:
                 content=content_of_program(written),
                 facts=facts,
             )
+
+
+class TypedProgram:
+    """model.pt2 typed in a narrower precision throughout, with float32 inputs and outputs."""
+
+    needs: str | None = "exported_program"
+    version = 1
+    libraries = ("torch",)
+    options: tuple[str, ...] = ()
+    on_request = True
+
+    def __init__(self, name: str, precision: Precision, filename: str) -> None:
+        self.name, self.precision, self.filename = name, precision, filename
+
+    def missing(self) -> str | None:
+        return needs_torch()
+
+    def write(self, source: Source, destination: Path) -> Artifact:
+        started = time.perf_counter()
+        parent = parent_content(source, "exported_program")
+        with exporting(self.name):
+            program = typed_program(source.files["exported_program"][0], source, self.precision)
+            written = saved(program, destination)
+            return record(
+                source,
+                destination,
+                form="exported_program",
+                path=self.filename,
+                started=started,
+                parent=parent,
+                precision=self.precision,
+                libraries=self.libraries,
+                content=content_of_program(written),
+                facts={"typed": f"{self.precision} inside, float32 at inputs and outputs"},
+            )
+
+
+def saved(program: Any, destination: Path) -> Any:
+    """Writes a program without paths and samples; returns it as it is read again."""
+    import torch
+
+    strip_sources(program)
+    program._example_inputs = None  # a pickle, and samples that need not travel
+    flatten_signature(program)
+    stream = io.BytesIO()
+    torch.export.save(program, stream)
+    destination.write_bytes(stream.getvalue())
+    return load_program(destination)
+
+
+def typed_program(path: Path, source: Source, dtype: str) -> Any:
+    """The program in `dtype` throughout, with float32 inputs and outputs: its precision is in its types."""
+    import torch
+
+    specs = source.trained.spec.inputs
+    module = module_in(path, dtype)
+    cast_at_ends(module, dtype)
+    return torch.export.export(
+        module, tensors(source.example, specs), dynamic_shapes=dynamic_shapes(specs), strict=False
+    )
 
 
 def _exported(source: Source) -> Any:
@@ -126,4 +179,4 @@ def check(source: Source, path: Path) -> dict[str, Json]:
     return {"dtype": "float64", "shapes": len(tries), "equal": equal, "largest_relative_difference": worst}
 
 
-ENTRIES = (ExportedProgram(),)
+ENTRIES = (ExportedProgram(), TypedProgram("exported_program-bf16", "bfloat16", "model.bf16.pt2"))

@@ -13,7 +13,8 @@ from export.bundle.errors import ExportError
 from export.bundle.types import Artifact, Precision, Preprocess, TensorSpec, to_json
 from export.formats._base import Source
 from export.formats._write import exporting, parent_content, record, words_of
-from export.program import cast_at_ends, dynamic_shapes, load_program, module_in, tensors
+from export.formats.exported_program import typed_program
+from export.program import load_program
 
 NEWEST_OPSET = 24
 
@@ -36,7 +37,7 @@ class Onnx:
         path = source.files["exported_program"][0]
         with exporting(self.name):
             half = self.precision == "float16"
-            program = half_program(path, source) if half else load_program(path)
+            program = typed_program(path, source, "float16") if half else load_program(path)
             model = model_from_program(program, source, parent)
             destination.write_bytes(checked(model))
         return record(
@@ -66,18 +67,6 @@ def missing_exporter() -> str | None:
     if importlib.util.find_spec("onnxscript") is None:
         return "onnxscript is not installed: pip install 'pipeline[train]'"
     return None
-
-
-def half_program(path: Path, source: Source) -> Any:
-    """The program in float16 throughout, with float32 inputs and outputs: its precision is in its types."""
-    import torch
-
-    specs = source.trained.spec.inputs
-    module = module_in(path, "float16")
-    cast_at_ends(module, "float16")
-    return torch.export.export(
-        module, tensors(source.example, specs), dynamic_shapes=dynamic_shapes(specs), strict=False
-    )
 
 
 def model_from_program(program: Any, source: Source, parent: str) -> Any:

@@ -27,17 +27,33 @@ from pipeline.datasets._base import Data, Split, digest_of_splits, not_whole
 from pipeline.datasets._download import Unreachable, download
 
 MIRRORS = ("https://download.pytorch.org/tutorial/data.zip",)
-LANGUAGES = (
-    *("Arabic", "Chinese", "Czech", "Dutch", "English", "French", "German", "Greek", "Irish"),
-    *("Italian", "Japanese", "Korean", "Polish", "Portuguese", "Russian", "Scottish", "Spanish", "Vietnamese"),
-)
 LETTERS = string.ascii_letters + " .,;'"
 LONGEST = 64
 """Letters of a name at most."""
 HELD_OUT = 100
 """Names of the test set, and as many again for every choice."""
-_FEWEST = 20
-"""Names of a language at least; a file with fewer was cut off."""
+COUNTS = {
+    "Arabic": 108,
+    "Chinese": 246,
+    "Czech": 502,
+    "Dutch": 286,
+    "English": 3668,
+    "French": 273,
+    "German": 690,
+    "Greek": 193,
+    "Irish": 226,
+    "Italian": 701,
+    "Japanese": 990,
+    "Korean": 94,
+    "Polish": 138,
+    "Portuguese": 74,
+    "Russian": 9340,
+    "Scottish": 100,
+    "Spanish": 293,
+    "Vietnamese": 71,
+}
+"""Names of each language in the tutorial's files, each once; a file with fewer was cut off, one with more is kept."""
+LANGUAGES = tuple(COUNTS)
 
 
 def ascii_from_unicode(text: str) -> str:
@@ -53,8 +69,8 @@ def letters_from_names(names: list[str], width: int) -> dict[str, npt.NDArray[An
     return {"letters": letters, "lengths": np.array([len(n) for n in names], np.int64)}
 
 
-def names_in(data: bytes, where: str) -> list[str]:
-    """The names of one file, sorted, each once; raises DataError where it is damaged."""
+def names_in(data: bytes, where: str, count: int) -> list[str]:
+    """The names of one file, sorted, each once; raises DataError where it is damaged or holds fewer than `count`."""
     try:
         lines = data.decode().splitlines()
     except UnicodeDecodeError as error:
@@ -63,20 +79,20 @@ def names_in(data: bytes, where: str) -> list[str]:
     odd = next((line for line in lines if not line.isprintable() or len(line) > LONGEST), None)
     if odd is not None:
         raise DataError(f"{where}: is damaged ({odd[:20]!r}… is no name)")
-    if len(found) < _FEWEST:
-        raise DataError(f"{where}: is damaged or cut off (it holds {len(found)} names)")
+    if len(found) < count:
+        raise DataError(f"{where}: is damaged or cut off (it holds {len(found):,} of {count:,} names)")
     return sorted(found)
 
 
 class Names:
     name = "names"
 
-    def __init__(self, draw: int = 0, mirrors: tuple[str, ...] = MIRRORS) -> None:
-        self._draw, self._mirrors = draw, mirrors
+    def __init__(self, draw: int = 0, mirrors: tuple[str, ...] = MIRRORS, counts: Mapping[str, int] = COUNTS) -> None:
+        self._draw, self._mirrors, self._counts = draw, mirrors, counts
 
     def drawn(self, seed: int) -> Names:
         """The same names with other sets held out."""
-        return Names(seed, self._mirrors)
+        return Names(seed, self._mirrors, self._counts)
 
     def folder(self, root: Path) -> Path:
         return root / "names"
@@ -89,7 +105,7 @@ class Names:
 
     def _languages(self, root: Path) -> dict[str, list[str]]:
         paths = {language: self.folder(root) / f"{language}.txt" for language in LANGUAGES}
-        return {language: names_in(path.read_bytes(), str(path)) for language, path in paths.items()}
+        return {n: names_in(path.read_bytes(), str(path), self._counts[n]) for n, path in paths.items()}
 
     def fetch(self, root: Path, progress: Progress) -> str | None:
         folder = self.folder(root)
@@ -97,7 +113,7 @@ class Names:
             return None
         archive = folder / "data.zip"
         try:
-            download(self._mirrors, archive, wrong=_wrong, progress=progress)
+            download(self._mirrors, archive, wrong=self._wrong, progress=progress)
         except Unreachable as unreachable:
             return str(unreachable)
         for language, data in _files(archive.read_bytes()).items():
@@ -114,6 +130,17 @@ class Names:
             return self._data(self._languages(root))
         except DataError as error:
             raise DataError(f"{error}; delete it, and it is fetched again") from error
+
+    def _wrong(self, archive: bytes) -> str:
+        """Why this is no archive of the names; empty where it is one. A zip holds a check sum of each file."""
+        try:
+            for language, data in _files(archive).items():
+                names_in(data, f"{language}.txt", self._counts[language])
+        except KeyError as error:
+            return f"an archive without {error.args[0]}"
+        except (zipfile.BadZipFile, zlib.error, DataError) as error:
+            return f"no whole archive of names ({error})"
+        return ""
 
     def _data(self, languages: Mapping[str, list[str]]) -> Data:
         # RandomState's streams are frozen by NumPy's own promise; those of its newer generators may change.
@@ -157,18 +184,6 @@ def _files(archive: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
         paths = {name.rpartition("/")[2]: name for name in opened.namelist() if "names/" in name}
         return {language: opened.read(paths[f"{language}.txt"]) for language in LANGUAGES}
-
-
-def _wrong(archive: bytes) -> str:
-    """Why this is no archive of the names; empty where it is one. A zip holds a check sum of each file."""
-    try:
-        for language, data in _files(archive).items():
-            names_in(data, f"{language}.txt")
-    except KeyError as error:
-        return f"an archive without {error.args[0]}"
-    except (zipfile.BadZipFile, zlib.error, DataError) as error:
-        return f"no whole archive of names ({error})"
-    return ""
 
 
 ENTRIES = (Names(),)

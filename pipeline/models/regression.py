@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from export.bundle.types import ModelSpec, Parameter, Published, Recipe, TensorSpec, Variant
-from pipeline.models._sources import DAY_1, TP3
+from pipeline.models._sources import DAY_1, LECTURE, TP3
 
 
 def build_weights(size: int) -> Any:
@@ -206,6 +206,7 @@ def _gp(name: str, build: Any, fast: Recipe, description: str, **more: Any) -> M
         "y",
         recipes=(fast, _GP_PUBLISHED),
         description=f"{description}; a curve through 250 points",
+        source=LECTURE,
         **more,
     )
 

@@ -104,6 +104,7 @@ def _spec(name: str, relus: int, cell: str, published: dict[int, float]) -> Mode
         published=figures.get(32),
         labels=LANGUAGES,
         description=f"{cell}; the language of a surname, a letter at a time",
+        source=DAY_2,
         parameters=(Parameter(name="hidden", default=32, help="numbers in the hidden state", low=1, high=4096),),
         variants=tuple(Variant(params={"hidden": h}, published=f) for h, f in figures.items()),
         axes={"length": (1, LONGEST)},

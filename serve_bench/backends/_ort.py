@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,8 @@ def cpu_precision(artifact: Artifact, threads: int, directory: Path) -> tuple[Pr
     create("onnxruntime-cpu", artifact.path, options, ["CPUExecutionProvider"], left_out(artifact))
     graph = onnx.load(str(path)).graph
     path.unlink()
+    if artifact.precision == "int8":
+        return _integers(graph)
     weights = {w.name: onnx.TensorProto.DataType.Name(w.data_type).lower() for w in graph.initializer}
     floats = {"float": "float32", "float16": "float16", "bfloat16": "bfloat16"}
     found: dict[str, list[str]] = {}
@@ -107,6 +110,22 @@ def cpu_precision(artifact: Artifact, threads: int, directory: Path) -> tuple[Pr
     if narrow == "float32":
         how += f" (the CPU provider casts: arithmetic in float32, on weights rounded to {artifact.precision})"
     return narrow, how  # type: ignore[return-value]
+
+
+INTEGER = re.compile(r"QLinear|QGemm|ConvInteger|MatMulInteger|DynamicQuantizeMatMul|QAttention")
+"""Operators whose products are of integers."""
+WEIGHTED = ("Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
+
+
+def _integers(graph: Any) -> tuple[Precision, str]:
+    """Which of the optimised graph's operators compute in integers, and which of those with weights do not."""
+    operators = {node.op_type for node in graph.node}
+    whole = sorted(name for name in operators if INTEGER.match(name))
+    rest = sorted(operators & set(WEIGHTED))
+    said = f"integer operators in the optimised graph: {', '.join(whole) or 'none'}"
+    if rest:
+        said += f"; in float32, on weights dequantised from int8: {', '.join(rest)}"
+    return ("int8" if whole else "float32"), said
 
 
 class OrtSession:

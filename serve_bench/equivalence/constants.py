@@ -36,14 +36,14 @@ def compare(weights: Path, artifact: Path, form: str, precision: str, program: P
     used. An empty dict where the precision has no bit form to compare (int8). Raises BundleCorrupt where a file cannot
     be read.
     """
-    if precision not in ("float32", "float16"):
+    if precision not in ("float32", "float16", "bfloat16"):
         return {}
     checkpoint = stored.read(weights, "weights")
     found = stored.read(artifact, form)
+    typed = {n: _typed(a, precision) for n, a in checkpoint.items()}
     if form == "exported_program":
-        return _by_name(checkpoint, found)
-    floating = {n: a for n, a in checkpoint.items() if np.issubdtype(a.dtype, np.floating)}
-    expected = {n: a.astype(precision) if a.dtype == np.float32 else a for n, a in floating.items()}
+        return _by_name(typed, found)
+    expected = {n: a for n, a in typed.items() if np.issubdtype(a.dtype, np.floating)}
     try:
         graph = graph_of(program) if program is not None else None
     except (KeyError, ValueError, TypeError) as error:
@@ -51,6 +51,20 @@ def compare(weights: Path, artifact: Path, form: str, precision: str, program: P
     graph = graph or Graph(frozenset(expected), frozenset(expected), ())
     constants = {n: a for n, a in found.items() if np.issubdtype(a.dtype, np.floating)}
     return _Comparison(expected, graph, folds(graph, expected, precision)).run(constants)
+
+
+def _typed(array: Array, precision: str) -> Array:
+    """A float32 tensor rounded to nearest even in `precision`; bfloat16 widened again, which is exact."""
+    if array.dtype != np.float32:
+        return array
+    return bfloat16(array) if precision == "bfloat16" else array.astype(precision)
+
+
+def bfloat16(array: Array) -> Array:
+    """float32 rounded to bfloat16's 8 bits, nearest even, in float32; infinities and NaN stay."""
+    words = array.astype(np.float32).view(np.uint32)
+    near = (words + 0x7FFF + ((words >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return np.where(np.isfinite(array), near.view(np.float32), array)
 
 
 def why(found: Mapping[str, Json]) -> str:

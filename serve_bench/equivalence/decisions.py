@@ -12,6 +12,7 @@ from serve_bench.equivalence.bands import relative
 
 Float64 = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+Z_95 = 1.96
 BINS = 15
 """Of the calibration error, as in its source."""
 
@@ -68,6 +69,33 @@ def discordant(answers: npt.NDArray[np.generic], truth: Float64, labels: Labels)
     pairs, fewer = lost + gained, min(lost, gained)
     tail = sum(math.comb(pairs, k) for k in range(fewer + 1))
     return lost, gained, min(1.0, 2 * tail / 2**pairs) if pairs else 1.0
+
+
+def share_change(lost: int, gained: int, samples: int) -> tuple[float, float, float]:
+    """By how much the share of right answers falls, and the 95 % interval of that: fractions of `samples`.
+
+    The interval for matched proportions with half an observation added to each of the four cells (Agresti and Min 2005,
+    Statistics in Medicine 24), so that it does not shrink to a point where no answer changed.
+    """
+    more, less, total = lost + 0.5, gained + 0.5, samples + 2
+    middle = (more - less) / total
+    half = Z_95 * math.sqrt(more + less - (more - less) ** 2 / total) / total
+    return (lost - gained) / samples, middle - half, middle + half
+
+
+def squares_change(before: Float64, after: Float64, targets: Float64) -> tuple[float, float, float] | None:
+    """By how much R² falls from `before` to `after`, arrays of the shape of `targets`, and its 95 % interval.
+
+    R² is 1 less the mean square of the errors over the variance of the targets; the interval is the normal one of the
+    mean of paired differences. None where all targets are equal, or of a single sample.
+    """
+    variance = float(targets.var())
+    if variance == 0 or len(targets) < 2:
+        return None
+    worse = (np.square(after - targets) - np.square(before - targets)).reshape(len(targets), -1).mean(axis=1) / variance
+    half = Z_95 * float(worse.std(ddof=1)) / math.sqrt(len(worse))
+    middle = float(worse.mean())
+    return middle, middle - half, middle + half
 
 
 def probabilities(scores: npt.NDArray[np.generic]) -> Float64:

@@ -20,7 +20,7 @@ from export.npz import read_npz
 from export.progress import Progress, Silent
 from serve_bench.backends._helpers import first_line
 from serve_bench.cells import Missing, plan
-from serve_bench.equivalence import constants, make_truth, program, questions, stored, structure, verdict
+from serve_bench.equivalence import cell_verdict, constants, make_truth, program, questions, stored, structure, verdict
 from serve_bench.equivalence.truth import Truth
 from serve_bench.worker import Workers
 
@@ -58,7 +58,7 @@ def verify_pair(
         with progress.stage("float64 truth") as bar:
             make_truth.make(reference, ready, None, Preprocess(), specs_in, specs_out, path, bar)
         truth = Truth.load(path, Preprocess())
-        standard = verdict.Standard(
+        standard = cell_verdict.Standard(
             truth,
             questions.questions_of(truth, Path(folder)),
             "unlabelled",
@@ -66,11 +66,11 @@ def verify_pair(
             environment().id,
             program.Callers(reference),
         )
-        read = verdict.Read(_constants(reference, artifact, Path(folder)), tuple(structure.check(model, artifact)))
+        read = cell_verdict.Read(_constants(reference, artifact, Path(folder)), tuple(structure.check(model, artifact)))
         records = []
         for cell in cells:
             with progress.stage(f"verify {cell.label}") as bar:
-                record = verdict.verify_cell(cell, workers, standard, read)
+                record = cell_verdict.verify_cell(cell, workers, standard, read)
                 bar.advance(1, 1, verdict.short(record))
             records.append(record)
     return records

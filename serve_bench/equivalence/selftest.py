@@ -24,14 +24,14 @@ from export.bundle.types import LENGTHS, Artifact, from_json, to_json
 from export.progress import Progress
 from export.registry import entries
 from serve_bench.cells import Cell, backend_named
-from serve_bench.equivalence import constants, judge, structure, verdict
+from serve_bench.equivalence import cell_verdict, constants, judge, structure
 from serve_bench.equivalence.comparators import COMPARATORS
 from serve_bench.equivalence.faults._base import Fault, Source, Subject
 from serve_bench.equivalence.truth import Truth, chosen_from, few_rows
 from serve_bench.worker import Worker, Workers
 
 Array = npt.NDArray[np.generic]
-RULES = 2
+RULES = 3
 """Raised when the faults or the verdict change: trials of older rules are made again."""
 SHARES = {"test": 96, "gaussian": 64, "uniform": 32, "constant": 4, LENGTHS: 60}
 """Samples of each probe, 256 in all."""
@@ -93,7 +93,9 @@ def run(bundle: Bundle, workers: Workers, seconds: float | None, progress: Progr
     known = {t.key: t for t in kept(bundle)}
     jobs, absent = [], {}
     for artifact in bundle.artifacts:
-        if artifact.format in RUNS_ON:
+        if artifact.precision == "int8":
+            absent[artifact.name] = "faults of int8 forms are not among the trials"
+        elif artifact.format in RUNS_ON:
             jobs += list(_jobs(bundle, artifact, seed))
         elif artifact.format != "weights":
             absent[artifact.name] = "its constants cannot be read, and there is no GPU here to run it"
@@ -143,16 +145,22 @@ class _Job:
 
 def _jobs(bundle: Bundle, artifact: Artifact, seed: int) -> Iterator[_Job]:
     path = Path(bundle.resolve(artifact).path)
-    sources: Mapping[str, Source] = entries("serve_bench.equivalence.faults")
     yield _Job(artifact, path, Fault(kind=SOUND, name=SOUND, write=partial(_copied, path)))
     seen = set()
+    for fault in faults_of(bundle, artifact, seed):
+        job = _Job(artifact, path, fault)
+        if job.key not in seen:
+            seen.add(job.key)
+            yield job
+
+
+def faults_of(bundle: Bundle, artifact: Artifact, seed: int = 0) -> Iterator[Fault]:
+    """Every fault that a form of the bundle is tried with, the same for the same seed."""
+    path = Path(bundle.resolve(artifact).path)
+    sources: Mapping[str, Source] = entries("serve_bench.equivalence.faults")
     for source in sources.values():
         rng = np.random.default_rng(seed)
-        for fault in source.faults(Subject(path=path, artifact=artifact, limit=LIMIT, rng=rng)):
-            job = _Job(artifact, path, fault)
-            if job.key not in seen:
-                seen.add(job.key)
-                yield job
+        yield from source.faults(Subject(path=path, artifact=artifact, limit=LIMIT, rng=rng))
 
 
 def _copied(path: Path, destination: Path) -> None:
@@ -167,8 +175,8 @@ class _Bench:
         whole = Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess)
         self.truth = few(whole)
         self.task = bundle.manifest.task
-        by_format = {a.format: bundle.file(a.path) for a in bundle.artifacts if a.target == "any"}
-        self.weights, self.program = by_format["weights"], by_format.get("exported_program")
+        self.weights = next(bundle.file(a.path) for a in bundle.artifacts if a.format == "weights")
+        self.program = bundle.file(bundle.program.path) if bundle.program else None
         self.told = structure.told_of(bundle.manifest)
         self.running: dict[str, Worker] = {}
 
@@ -230,7 +238,7 @@ class _Bench:
             return f"it does not run: {error}", {}
 
     def _judged(self, worker: Worker, cell: Cell, opened: Any, folder: Path) -> tuple[str, dict[str, bool]]:
-        precision = verdict.judged_in(verdict.asked_of(cell.artifact, opened.settings), opened.precision)
+        precision = cell_verdict.judged_in(cell_verdict.asked_of(cell.artifact, opened.settings), opened.precision)
         answered, others = {}, dict.fromkeys(COMPARATORS, False)
         for probe in self.truth.probes:
             path = folder / f"{probe}.npz"

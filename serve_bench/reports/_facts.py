@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from export.bundle.types import DatasetFacts, Measurement
+from export.bundle.types import DatasetFacts, Measurement, Recipe
 from serve_bench.reports import _format as show
 
 if TYPE_CHECKING:
@@ -92,11 +92,12 @@ def _where(row: Row) -> str:
     return f"batch {row.batch}" if row.boundary == "host" else f"batch {row.batch}, {row.boundary}"
 
 
-def _data(data: DatasetFacts) -> str:
+def _data(data: DatasetFacts, recipe: Recipe | None) -> str:
     note = f" — {data.note}" if data.note else ""
     if data.name == "user":
         return f"{data.test:,} sample{'s' if data.test != 1 else ''} given by the user{note}"
-    return f"{data.name}: {data.train:,} training, {data.validation:,} validation, {data.test:,} test{note}"
+    both = ", trained on both" if recipe and not recipe.held_out and data.validation else ""
+    return f"{data.name}: {data.train:,} training, {data.validation:,} validation{both}, {data.test:,} test{note}"
 
 
 def _metric(name: str, value: float) -> str:
@@ -107,13 +108,15 @@ def model_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
     """Data, training and accuracy as the manifest has them."""
     manifest = bundle.manifest
     training = manifest.training
-    yield "Data", _data(manifest.dataset)
+    yield "Data", _data(manifest.dataset, training.recipe)
     for metric, name in METRICS.items():
         published = manifest.published if manifest.published and manifest.published.metric == metric else None
         if metric in training.metrics and (metric != "train_loss" or published):
             text = _metric(metric, training.metrics[metric])
             if published:
                 text += f"; published: {_metric(metric, published.figure)}, by {published.source}"
+            if metric == "train_loss" and training.recipe:
+                text += f" ({training.recipe.loss.replace('_', ' ')} over the training samples)"
             yield name, text
     if training.recipe:
         recipe = training.recipe

@@ -10,6 +10,8 @@ from serve_bench.reports import _format as show
 from serve_bench.reports.summary import Row, Subject, Summary
 
 NONE = "–"
+SMALLEST_CHANGE = 5e-5
+"""Of R²: what two digits of a percentage show."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +99,21 @@ def metric_text(subject: Subject, name: str) -> str:
 
 
 def discordant_text(subject: Subject) -> str:
-    """ "2 lost, 1 gained (p 1.00)": test samples that float64 alone, or this form alone, answers rightly."""
-    if not subject.against_truth:
+    """ "2 lost, 1 gained (p 1.00), −0.01 points [−0.05, +0.03]": test samples that float64 alone, or this form alone,
+    answers rightly, and what that does to the accuracy; of a regression, to R²."""
+    found = subject.against_truth
+    if not found:
         return NONE
-    lost, gained = (int(subject.against_truth[name]) for name in ("lost", "gained"))
-    return f"{lost} lost, {gained} gained (p {subject.against_truth['p_value']:.2f})" if lost or gained else "none"
+    changed = ""
+    if "drop" in found:
+        middle, low, high = (0.0 - 100 * found[name] for name in ("drop", "drop_high", "drop_low"))
+        changed = f"{middle:+.2f} points [{low:+.2f}, {high:+.2f}]"
+    if "lost" not in found:
+        return f"R² {changed}" if abs(found["drop"]) >= SMALLEST_CHANGE else "none"
+    lost, gained = (int(found[name]) for name in ("lost", "gained"))
+    if not lost and not gained:
+        return "none"
+    return ", ".join(filter(None, [f"{lost} lost, {gained} gained (p {found['p_value']:.2f})", changed]))
 
 
 def ledger(summary: Summary) -> list[tuple[str, str, str, str]]:

@@ -38,7 +38,7 @@ def summarise(bundle: Bundle) -> Summary:
     if run or verifications:
         environment_id = run[0].environment if run else next(iter(verifications.values())).environment
     return Summary(
-        model=manifest.model,
+        model=manifest.title,
         description=manifest.description,
         headline=_facts.headline(rows),
         verdict=_facts.verdict(list(subjects.values())),

@@ -20,6 +20,9 @@ NAMES = {
     "torchscript": "model.torchscript.pt",
     "onnx": "model.onnx",
     "onnx float16": "model.fp16.onnx",
+    "exported_program bfloat16": "model.bf16.pt2",
+    "onnx int8": "model.int8.onnx",
+    "onnx int8 dynamic": "model.int8-dynamic.onnx",
 }
 FLOAT32_BAND, FLOAT16_BAND = 4e-6, 5e-3
 """Largest |error| / max|truth|: 32 units of float32's roundoff for some 200 additions; ten of float16's."""
@@ -169,9 +172,12 @@ def test_order_puts_needs_first_and_knows_its_names():
     assert set(order()) == {
         "weights",
         "exported_program",
+        "exported_program-bf16",
         "torchscript",
         "onnx",
         "onnx-fp16",
+        "onnx-int8",
+        "onnx-int8-dynamic",
         "onnx-step",
         "tensorrt",
         "tensorrt-fp16",

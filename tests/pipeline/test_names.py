@@ -14,8 +14,9 @@ from export.bundle.errors import DataError, UsageError
 from export.bundle.types import DatasetFacts, TrainedModel
 from export.progress import Silent
 from export.registry import entry
+from pipeline.datasets import names
 from pipeline.datasets._base import Redrawn
-from pipeline.datasets.names import HELD_OUT, LANGUAGES, LETTERS, Names, ascii_from_unicode, letters_from_names
+from pipeline.datasets.names import HELD_OUT, LANGUAGES, LETTERS, ascii_from_unicode, letters_from_names
 from pipeline.variants import with_params
 
 
@@ -23,6 +24,10 @@ def text(language: int) -> str:
     """30 names of its own for each language, one that all have, and one that stands twice."""
     own = [LETTERS[language] + LETTERS[i] + "ab"[i % 2] * (i % 5) for i in range(30)]
     return "\n".join([*own, "Everywhere", own[0]]) + "\n"
+
+
+Names = partial(names.Names, counts=dict.fromkeys(LANGUAGES, 31))
+"""The data set, of which 31 names in each language are a whole copy."""
 
 
 @pytest.fixture
@@ -99,6 +104,11 @@ def test_a_damaged_file_is_one_line_that_names_it(root, damage, said):
     with pytest.raises(DataError, match=rf"Greek\.txt: is damaged.*{said}.*delete it") as caught:
         Names().load(root, Silent())
     assert "\n" not in str(caught.value)
+
+
+def test_a_copy_must_hold_every_name_of_the_tutorials_files(root):
+    with pytest.raises(DataError, match=r"Arabic\.txt: is damaged or cut off \(it holds 31 of 108 names\)"):
+        names.Names().load(root, Silent())
 
 
 def archive(missing=""):

@@ -95,3 +95,9 @@ def test_words_are_pairs():
     for word in ("width", "=5", "width="):
         with pytest.raises(UsageError, match="is no NAME=VALUE"):
             set_from_words([word])
+
+
+def test_a_parameter_is_set_once():
+    assert set_from_words(["width=5", "width=5"]) == {"width": "5"}
+    with pytest.raises(UsageError, match="--set width=6: width is already set to 5"):
+        set_from_words(["width=5", "width=6"])

@@ -11,7 +11,8 @@ from export.bundle.types import Published
 from pipeline import bench_zoo, many, reproduction, results
 from pipeline.options import Options
 from pipeline.reproduction import Ours, interval, judged
-from pipeline.reproduction_page import BRIEF, brief, cells, markdown, page, remarks, write
+from pipeline.reproduction_html import page
+from pipeline.reproduction_page import BRIEF, HEADINGS, all_remarks, brief, cells, markdown, remarks, write
 from tests.conftest import ROOT
 
 RUN = results.Run(
@@ -84,19 +85,26 @@ def test_the_table_leaves_blank_what_was_not_run():
     runs = [run(figure=0.97 + 0.01 * seed, seed=seed, seconds=2.0) for seed in range(3)]
     runs.append(run(recipe="published", figure=0.976, seconds=20.0))
     every = reproduction.rows(runs, {}, ["mlp"])
-    first = dict(zip(["model", "variant", "published", "ours", "reproduced", "fast"], cells(every[0]), strict=False))
-    assert first == {
+    assert dict(zip(HEADINGS, cells(every[0]), strict=True)) == {
         "model": "mlp",
         "variant": "",
+        "figure": "accuracy, higher is better",
         "published": "97.60 %",
-        "ours": "97.60 % (1)",
+        "ours, published recipe": "97.60 % (1)",
         "reproduced": "yes",
-        "fast": "98.00 % ± 1.00 % (3)",
+        "ours, fast": "98.00 % ± 1.00 % (3)",
+        "reaches it": "yes",
+        "training: published": "20 s",
+        "fast": "2 s",
+        "share": "0.10",
+        "exported forms": "",
+        "fastest at batch 1": "",
     }
-    assert cells(every[0])[6:10] == ["yes", "20 s", "2 s", "0.10"]
-    assert cells(every[1])[3:] == [""] * 9
+    assert cells(every[1])[4:] == [""] * 9
     assert markdown(every).count("\n| mlp |") == len(every) == 4
     assert page(every).count("<svg") == 1
+    assert "1 of 1 published figures are reproduced by their own recipe; fast reaches 1 of 1." in page(every)
+    assert page(every).count("Runs of 2026-01-01, on m.") == markdown(every).count("Runs of 2026-01-01, on m.") == 1
     assert page(reproduction.rows([], {}, ["mlp"])).count("<svg") == 0
 
 
@@ -107,21 +115,37 @@ def test_without_a_published_figure_the_best_run_of_its_recipe_stands_in():
     runs += [run(id="gp-tanh", metric="test_mse", figure=0.25)]
     (row,) = reproduction.rows(runs, {}, ["gp-tanh"])
     assert (row.standard, row.reached, row.reproduced) == (0.2, False, None)
-    assert cells(row)[2] == "(ours: 0.2)"
+    assert cells(row)[3] == "(ours: 0.2)"
+    assert row.source.startswith("Lecture 23")
     (row,) = reproduction.rows([*runs, run(id="gp-tanh", metric="test_mse", figure=0.19)], {}, ["gp-tanh"])
     assert row.reached is True
 
 
 def test_what_the_brief_table_has_no_room_for_is_said_below_it():
-    deployed = reproduction.Deployed(verdict="", backend="", ratio=None, reason="there is no bundle")
+    elsewhere = "trained on digits, not on mnist"
+    deployed = reproduction.Deployed(verdict="", backend="", ratio=None, reason="there is no bundle", data=elsewhere)
     runs = [run(recipe="published", figure=0.5), run(figure=0.4)]
     missed = reproduction.rows(runs, {("mlp", ""): deployed}, ["mlp"])[0]
     assert brief(missed) == ["mlp", "97.60 %", "50.00 % (1)", "40.00 % (1)", "1.00", "no bundle", ""]
     assert len(brief(missed)) == len(BRIEF)
     told = remarks(missed)
     assert told[0].startswith("not reproduced: -47.60 points")
-    assert told[1:] == ["fast stays below the published figure", "no bundle: there is no bundle"]
+    assert told[1:] == ["fast stays below the published figure", elsewhere, "no bundle: there is no bundle"]
+    assert f"mlp, mlp1: {elsewhere}" in all_remarks([missed, dataclasses.replace(missed, id="mlp1")])
+    assert f"- mlp: {elsewhere}" in markdown([missed])
+    assert f"<li>mlp: {elsewhere}</li>" in page([missed])
     assert remarks(reproduction.rows([run()], {}, ["mlp"])[0]) == []
+
+
+def test_a_narrow_table_has_parameters_below_the_model_and_means_alone():
+    runs = [
+        run(id="cnn-flat", recipe=r, figure=f, seed=s) for r in ("published", "fast") for s, f in ((0, 0.9), (1, 1))
+    ]
+    assert brief(reproduction.rows(runs, {}, ["cnn-flat"])[0], narrow=True)[:4] == [
+        *("cnn-flat", "91.20 %", "95.00 %", "95.00 %")
+    ]
+    wide = [row for row in reproduction.rows([], {}, ["cnn-pool3"]) if row.variant.count("=") == 3]
+    assert brief(wide[0], narrow=True)[0] == "cnn-pool3\n  channels=9\n  rate=0.1\n  epochs=10"
 
 
 def test_the_reports_are_written_and_the_json_is_whole(tmp_path):
@@ -195,7 +219,8 @@ def test_measuring_waits_until_no_other_model_is_at_work(tmp_path, monkeypatch):
 
     script = (
         "import sys; from pathlib import Path; n, *words = sys.argv[1:]; "
-        f"open({str(tmp_path / 'order')!r}, 'a').write(' '.join([n, *words]) + '\\n'); sys.exit(n == 'mlp1')"
+        f"open({str(tmp_path / 'order')!r}, 'a').write(' '.join([n, *words]) + '\\n'); print(n, *words); "
+        "sys.exit(n == 'mlp1')"
     )
     monkeypatch.setattr(many, "COMMAND", (sys.executable, "-c", script))
     options = Options(out=tmp_path / "out")
@@ -203,6 +228,7 @@ def test_measuring_waits_until_no_other_model_is_at_work(tmp_path, monkeypatch):
     order = (tmp_path / "order").read_text().splitlines()
     assert sorted(order[:3]) == ["cnn --seed 1 --no-bench", "mlp --seed 1 --no-bench", "mlp1 --seed 1 --no-bench"]
     assert order[3:] == ["mlp --seed 1", "cnn --seed 1"]
+    assert (tmp_path / "out" / "mlp.log").read_text() == "mlp --seed 1 --no-bench\nmlp --seed 1\n"
     assert [(one.id, one.status) for one in outcome.finished] == [("mlp", 0), ("mlp1", 1), ("cnn", 0)]
     (tmp_path / "order").unlink()
     many.train_export_many(["mlp", "cnn"], False, [], 2, options, Said(), bench=False)
@@ -235,3 +261,23 @@ def test_a_bundle_brings_its_own_training_unless_by_another_recipe_or_on_other_d
     else:
         assert (found.key, found.figure, found.epochs) == (("mlp", "", "fast", 3), wanted, 2)
         assert (found.machine, found.date) == ("2 × C, no GPU", "2026-01-02")
+
+
+def test_the_table_covers_every_bundle_of_the_folder(tmp_path):
+    for name in ("mlp", "mlp1-width=100", "cnn-pool3-channels=4"):
+        (tmp_path / name / "payload").mkdir(parents=True)
+        (tmp_path / name / "payload" / "manifest.json").write_text("{}")
+    found = {(row.id, row.variant): row.deployed for row in many._rows(["sine"], tmp_path)}
+    assert {id_ for id_, _ in found} == {"sine", "mlp", "mlp1", "cnn-pool3"}
+    there = {key for key, deployed in found.items() if deployed}
+    assert there == {("sine", ""), ("mlp", ""), ("mlp1", "width=100"), ("cnn-pool3", "channels=4")}
+
+
+def test_two_benches_do_not_run_at_once(tmp_path, monkeypatch):
+    from export.bundle.errors import BundleBusy
+    from export.bundle.files import locked
+
+    monkeypatch.setattr(bench_zoo, "WORK", tmp_path / ".work")
+    with locked(tmp_path / ".work"), pytest.raises(BundleBusy, match="another run"):
+        bench_zoo.main(["--results", str(tmp_path / "zoo.jsonl")])
+    assert not (tmp_path / "zoo.jsonl").exists()

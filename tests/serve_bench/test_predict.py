@@ -128,6 +128,16 @@ def test_a_file_that_does_not_fit_is_one_line(bundle, tmp_path, name, write, sai
     assert "\n" not in str(caught.value)
 
 
+def test_an_input_that_cannot_be_read_does_not_stop_the_others(bundle, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((8, 8), np.float32))
+    refused: list[DataError] = []
+    given = [tmp_path / "none.npz", tmp_path / "x.npy", tmp_path / "none.npy"]
+    (answer,) = predict(bundle, given, refused=refused.append)
+    assert (answer.source, answer.samples) == (str(tmp_path / "x.npy"), 1)
+    assert str(answer).startswith(f"{tmp_path / 'x.npy'}  {answer.label}")
+    assert [str(error) for error in refused] == [f"{tmp_path / n}: no such file" for n in ("none.npz", "none.npy")]
+
+
 def test_images_for_a_model_that_takes_none(bundle, tmp_path, tiny_onnx):
     spec = TensorSpec(name="image", dtype="float32", shape=("batch", 3, 8, 8))
     bundle.artifacts = (replace(tiny_onnx.artifacts["onnx"], inputs=(spec,)),)

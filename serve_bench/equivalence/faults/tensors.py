@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve_bench.equivalence import stored
+from serve_bench.equivalence.constants import bfloat16
 from serve_bench.equivalence.faults._base import Fault, Subject
 
 Array = npt.NDArray[Any]
@@ -91,9 +92,7 @@ def rounded(array: Array, rng: np.random.Generator, to: str) -> tuple[str, Array
     if to == "float16":
         narrow = array.astype(np.float16).astype(array.dtype)
     elif to == "bfloat16":
-        words = array.astype(np.float32).view(np.uint32)
-        near = words + 0x7FFF + ((words >> 16) & 1)
-        narrow = (near & np.uint32(0xFFFF0000)).view(np.float32).astype(array.dtype)
+        narrow = bfloat16(array).astype(array.dtype)
     else:
         step = float(np.abs(array).max()) / 127
         narrow = (np.round(array.astype(np.float64) / step) * step).astype(array.dtype) if step else array

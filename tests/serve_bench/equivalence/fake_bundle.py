@@ -78,6 +78,7 @@ class FakeBundle:
     task: str = "classification"
     artifacts: tuple = ()
     records: list = field(default_factory=list)
+    program: None = None
 
     @property
     def manifest(self):

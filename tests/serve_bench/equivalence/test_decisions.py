@@ -69,3 +69,25 @@ def test_calibration_error_is_the_gap_between_confidence_and_share():
     assert decisions.calibration_error(scores, labels) == pytest.approx(0.1)
     assert decisions.calibration_error(np.log(scores), labels) == pytest.approx(0.1)
     assert decisions.calibration_error(scores[:0], labels[:0]) == 0.0
+
+
+def test_a_share_that_falls_has_an_interval_even_where_nothing_changed():
+    # Agresti and Min: (b + ½, c + ½, n + 2); 12 lost and 4 gained of 100.
+    drop, low, high = decisions.share_change(12, 4, 100)
+    assert drop == 0.08
+    middle, half = 8 / 102, 1.96 * np.sqrt(17 - 64 / 102) / 102
+    assert (low, high) == pytest.approx((middle - half, middle + half))
+    drop, low, high = decisions.share_change(0, 0, 100)
+    assert drop == 0
+    assert low == -high < 0
+
+
+def test_the_fall_of_r2_is_that_of_the_squares_over_the_variance():
+    targets = np.array([[0.0], [1.0], [2.0], [3.0]])
+    before, after = targets.copy(), targets + np.array([[0.5], [0.0], [0.0], [0.5]])
+    drop, low, high = decisions.squares_change(before, after, targets)
+    assert drop == pytest.approx(0.125 / 1.25)
+    worse = np.array([0.25, 0, 0, 0.25]) / 1.25
+    assert high - drop == pytest.approx(1.96 * worse.std(ddof=1) / 2)
+    assert low == pytest.approx(2 * drop - high)
+    assert decisions.squares_change(before, after, np.ones((4, 1))) is None

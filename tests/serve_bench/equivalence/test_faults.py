@@ -92,3 +92,46 @@ def test_rounding_is_to_the_nearest_of_the_narrower_type():
     eight = tensors.rounded(array, np.random.default_rng(0), "int8")[1]
     assert len(np.unique(eight)) <= 255
     assert np.abs(eight - array).max() <= np.abs(array).max() / 127 / 2 * 1.0001
+
+
+def test_an_epsilon_and_training_mode_are_set_wrong_in_a_program(tmp_path):
+    torch = pytest.importorskip("torch")
+    import networks
+    from tiny_network import artifact
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(4)
+            self.drop = torch.nn.Dropout(0.5)
+
+        def forward(self, x):
+            return self.drop(self.norm(x))
+
+    path = networks.program(Net().eval(), torch.ones(2, 4), tmp_path / "model.pt2")
+    given = torch.ones(2, 4)
+    found = [f for f in of(artifact(path, "exported_program")) if f.kind == "wrong epsilon" or "training" in f.kind]
+    assert sorted({f.kind for f in found}) == [
+        "batch norm in training mode",
+        "dropout in training mode",
+        "wrong epsilon",
+    ]
+    fault = next(f for f in found if f.kind == "wrong epsilon")
+    fault.write(tmp_path / "copy.pt2")
+    answer = torch.export.load(tmp_path / "copy.pt2").module()(given)
+    assert torch.allclose(answer, given / (1 + 1e-3) ** 0.5, atol=1e-7, rtol=0)
+
+
+def test_an_epsilon_of_an_onnx_file_is_set_wrong(tmp_path):
+    import onnx
+    from tiny_network import artifact
+
+    names = ["x", "scale", "bias", "mean", "var"]
+    node = onnx.helper.make_node("BatchNormalization", names, ["y"], "norm", epsilon=1e-5)
+    info = [onnx.helper.make_tensor_value_info(n, 1, None) for n in (*names, "y")]
+    graph = onnx.helper.make_graph([node], "g", info[:5], info[5:])
+    path = tmp_path / "norm.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), path)
+    (fault,) = [f for f in of(artifact(path, "onnx")) if f.kind == "wrong epsilon"]
+    fault.write(tmp_path / "copy.onnx")
+    assert onnx.load(tmp_path / "copy.onnx").graph.node[0].attribute[0].f == pytest.approx(1e-3)
