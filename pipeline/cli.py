@@ -191,7 +191,7 @@ def verify(
     if self_test:
         return print_self_test(self_test_bundle(bundle, minutes, options, progress), as_json=as_json)
     judged = verify_path(bundle, reference, inputs, options, progress)
-    print_verifications(judged, as_json=as_json)
+    print_verifications(judged, bundle.resolve().name, as_json=as_json)
     return judged.raise_for_failures()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,16 @@ def batches_of(bundle: Bundle, options: Options) -> tuple[int, ...]:
     """The batch sizes asked for; where none was, and the model's is fixed, that one."""
     fixed = fixed_batch(bundle.manifest.inputs)
     return options.batches if fixed is None or options.batches != BATCHES else (fixed,)
+
+
+def write_verdicts(bundle: Bundle, judged: Judged) -> None:
+    """verification.json beside the payload, for other programs; left alone where it says the same already."""
+    from serve_bench.equivalence.document import FILE, document
+
+    found = document(judged.verifications, judged.missing, bundle.root.resolve().name)
+    path, data = bundle.root / FILE, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode()
+    if not path.is_file() or path.read_bytes() != data:
+        write_atomic(path, data)
 
 
 def write_reports(bundle: Bundle) -> dict[str, Path]:

@@ -14,7 +14,16 @@ from export.bundle.workspace import check_writable, workspace
 from export.progress import Progress
 from export.registry import entry
 from pipeline.build import Built, build, weights_stage
-from pipeline.judge import Judged, measure, raise_for, raise_for_missing, record_absent, verify, write_reports
+from pipeline.judge import (
+    Judged,
+    measure,
+    raise_for,
+    raise_for_missing,
+    record_absent,
+    verify,
+    write_reports,
+    write_verdicts,
+)
 from pipeline.options import Options
 from pipeline.origins import Origin, ZooOrigin
 from pipeline.own_origin import OwnOrigin
@@ -86,6 +95,7 @@ def _judge(
 ) -> Outcome:
     judged = verify(bundle, options, workers, progress)
     record_absent(bundle, judged, built.not_built if built else None)
+    write_verdicts(bundle, judged)
     if bench != "no":
         measure(bundle, judged, options, workers, progress, again=bench == "again")
     with progress.stage("report") as bar:

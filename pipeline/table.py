@@ -144,9 +144,11 @@ def print_training(training: Any, *, as_json: bool) -> None:
     print(f"trained in {training.seconds:.1f} s  {figures}")
 
 
-def print_verifications(judged: Any, *, as_json: bool) -> None:
+def print_verifications(judged: Any, subject: str, *, as_json: bool) -> None:
     if as_json:
-        print_json({"verifications": judged.verifications, "missing": judged.missing})
+        from serve_bench.equivalence.document import document
+
+        print_json(document(judged.verifications, judged.missing, subject))
         return
     from serve_bench.equivalence.records import verdict_of
     from serve_bench.reports import _tables

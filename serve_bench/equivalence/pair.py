@@ -16,6 +16,7 @@ from export.bundle.environment import environment
 from export.bundle.errors import DataError, PipelineError, UsageError
 from export.bundle.files import sha256_of_file
 from export.bundle.types import Artifact, Preprocess, TensorSpec, Verification
+from export.formats.onnx import graphs
 from export.npz import read_npz
 from export.progress import Progress, Silent
 from serve_bench.backends._helpers import first_line
@@ -25,6 +26,7 @@ from serve_bench.equivalence.truth import Truth
 from serve_bench.worker import Workers
 
 Array = npt.NDArray[np.generic]
+INTEGER = ("DequantizeLinear", "MatMulInteger", "ConvInteger")
 
 
 def verify_pair(
@@ -44,6 +46,8 @@ def verify_pair(
     threads = threads or program.cores()
     program.require_torch("verifying a bare file")
     form = form_of(model)
+    if form == "onnx":
+        _refuse(model)
     ready, specs_in, specs_out = _described(reference, inputs)
     artifact = _artifact(model, form, specs_in, specs_out)
     ready = {spec.name: array for spec, array in zip(specs_in, ready.values(), strict=True)}
@@ -98,6 +102,24 @@ def form_of(model: Path) -> str:
     raise UsageError(f"{model}: is neither ONNX nor a .pt2 nor TorchScript; export the model again")
 
 
+def _refuse(model: Path) -> None:
+    """Raises UsageError for an ONNX file with weights outside it, and for an int8 one."""
+    import onnx
+
+    loaded = onnx.load(str(model), load_external_data=False)
+    for tensor in (t for graph in graphs(loaded.graph) for t in graph.initializer):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            place = next((e.value for e in tensor.external_data if e.key == "location"), "")
+            away = not (model.parent / place).resolve().is_relative_to(model.parent.resolve())
+            where = f"{place!r}, which leads out of its folder" if away else f"{place!r}"
+            raise UsageError(f"{model}: {tensor.name!r} lies in another file, {where}; save the model as one file")
+    if any(n.op_type in INTEGER for graph in graphs(loaded.graph) for n in graph.node):
+        raise UsageError(
+            f"{model}: computes in int8, whose rounding only a metric can judge, and these inputs have no labels; "
+            "make it by `pipeline train-export` or `pipeline export` with --precision int8"
+        )
+
+
 def _described(reference: Path, inputs: Path) -> tuple[dict[str, Array], list[TensorSpec], list[TensorSpec]]:
     """Inputs by name, and the specs of both ends as one run of the reference shows them."""
     import torch
@@ -117,6 +139,12 @@ def _described(reference: Path, inputs: Path) -> tuple[dict[str, Array], list[Te
     values = [n.meta["val"] for n in exported.graph.nodes if n.op == "placeholder" and n.name in names]
     free = [not isinstance(v.shape[0], int) for v in values]
     kinds = [str(v.dtype).removeprefix("torch.") for v in values]
+    for name, kind in zip(names, kinds, strict=True):
+        given = arrays[name].dtype
+        if given.kind not in "fiub" or (given.kind == "f" and "float" not in kind):
+            raise DataError(
+                f"{inputs}: {name!r} holds {given}, and {reference} takes {kind}; save numbers of that type"
+            )
     ready = {n: np.ascontiguousarray(arrays[n], dtype=kind) for n, kind in zip(names, kinds, strict=True)}
     specs_in = [
         TensorSpec(name=n, dtype=kind, shape=("batch" if loose else len(ready[n]), *ready[n].shape[1:]))

@@ -33,7 +33,7 @@ def test_one_wording_and_one_error_in_both_tables(capsys):
         ),
     ]
     shown = "\n".join(outcome(capsys, whole(verification=verdicts)))
-    print_verifications(SimpleNamespace(verifications=verdicts, missing=[]), as_json=False)
+    print_verifications(SimpleNamespace(verifications=verdicts, missing=[]), "cnn", as_json=False)
     verified = capsys.readouterr().out
     for text in (shown, verified):
         assert "error against float64 (band)" in text
@@ -58,5 +58,5 @@ def test_a_row_without_a_figure_gives_its_reason_below(capsys):
 
 def test_absences_of_one_reason_are_one_line(capsys):
     missing = [SimpleNamespace(label=label, reason="no GPU [here]") for label in ("a cuda", "b cuda")]
-    print_verifications(SimpleNamespace(verifications=[], missing=missing), as_json=False)
+    print_verifications(SimpleNamespace(verifications=[], missing=missing), "cnn", as_json=False)
     assert capsys.readouterr().out.endswith("not run: a cuda, b cuda\n         no GPU [here]\n")

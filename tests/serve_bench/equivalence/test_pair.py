@@ -81,6 +81,11 @@ def test_what_does_not_fit_is_one_line(folder, tmp_path):
         (DataError, inputs(tmp_path / "a.npz", image=images[:0]), "holds no samples"),
         (DataError, inputs(tmp_path / "b.npz", a=images, b=images), "input 'image' is missing"),
         (DataError, inputs(tmp_path / "c.npz", image=images[:, :, :2, :2]), "does not take the inputs"),
+        (
+            DataError,
+            inputs(tmp_path / "e.npz", image=np.full((3, 1, 6, 6), "x")),
+            "'image' holds <U1, and .* takes float32",
+        ),
         (DataError, tmp_path / "none.npz", "none.npz: no such file; save it with"),
         (ExportError, inputs(tmp_path / "d.npz", image=images * np.nan), "gives nan in float64"),
     ]
@@ -93,6 +98,60 @@ def test_what_does_not_fit_is_one_line(folder, tmp_path):
         verify_pair(tmp_path / "text.onnx", reference, folder / "inputs.npz")
     with pytest.raises(UsageError, match="no such file"):
         verify_pair(tmp_path / "none.onnx", reference, folder / "inputs.npz")
+
+
+def edited(folder, path, edit):
+    import onnx
+
+    model = onnx.load(folder / "model.onnx")
+    edit(model, onnx)
+    onnx.save(model, path)
+    return path
+
+
+def outside(location):
+    def edit(model, onnx):
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+
+    return edit
+
+
+def quantised(model, onnx):
+    node = onnx.helper.make_node("DequantizeLinear", ["a", "b"], ["c"])
+    model.graph.node.append(node)
+
+
+def second_output(model, onnx):
+    model.graph.output.append(model.graph.output[0])
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind", "words"),
+    [
+        (outside("weights.bin"), UsageError, "lies in another file, 'weights.bin'; save the model as one file"),
+        (outside("../../etc/passwd"), UsageError, "'../../etc/passwd', which leads out of its folder"),
+        (quantised, UsageError, "computes in int8, whose rounding only a metric can judge"),
+        (second_output, DataError, "has 2 outputs, the reference has 1"),
+    ],
+)
+def test_an_onnx_file_that_does_not_fit_the_reference_is_one_line(folder, tmp_path, edit, kind, words):
+    path = edited(folder, tmp_path / "model.onnx", edit)
+    with pytest.raises(kind, match=words) as caught:
+        verify_pair(path, folder / "model.pt2", folder / "inputs.npz", threads=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_shapes_than_the_references_fail(folder, tmp_path):
+    def edit(model, onnx):
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
+
+    path = edited(folder, tmp_path / "model.onnx", edit)
+    (found,) = verify_pair(path, folder / "model.pt2", folder / "inputs.npz", threads=1)
+    assert not found.passed
+    assert "axis 1 of output" in found.reason or "cannot be opened" in found.reason
 
 
 def test_without_torch_it_says_what_to_install(folder, monkeypatch):

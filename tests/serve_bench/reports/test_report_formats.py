@@ -274,7 +274,10 @@ def test_a_figure_that_is_a_loss_stands_beside_the_loss():
     training = replace(manifest().training, metrics={"test_mse": 0.017, "train_loss": 17.158})
     bundle.manifest = manifest(training=training, published=published)
     facts = dict(summarise(bundle).facts)
-    assert facts["Training loss of the last epoch"] == "17.16; published: 13.45, by a document"
+    assert (
+        facts["Training loss of the last epoch"]
+        == "17.16; published: 13.45, by a document (cross entropy over the training samples)"
+    )
 
 
 @pytest.mark.parametrize(
