@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,8 +20,8 @@ from export.bundle.files import write_atomic
 from export.bundle.store import Bundle
 from export.bundle.types import from_json, to_json
 from pipeline.console import Terminal
-from pipeline.trials import Benign, Placed, benign_trials, placed
-from serve_bench.equivalence import records, selftest
+from pipeline.trials import Benign, Placed, Ratio, benign_trials, placed, ratios
+from serve_bench.equivalence import bands, records, selftest
 from serve_bench.equivalence import selftest_summary as summary
 from serve_bench.worker import Workers
 
@@ -60,9 +61,27 @@ def markdown(document: dict[str, Any], trials: Sequence[selftest.Trial]) -> str:
         "|" + " --- |" * len(summary.OTHER_HEADINGS),
         *("| " + " | ".join(cells) + " |" for cells in summary.other_cells(rows[-1], trials)),
         "",
+        "How near the sound forms come to their bands: error over reference, largest of all probes.",
+        "",
+        "| backend | computes in | models | median | largest | of | probe | allowed |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *calibration(document["ratios"]),
+        "",
         *(f"- missed: {t.artifact} of {m}: {t.kind}: {t.fault}" for m, t in document["missed"]),
     ]
     return "\n".join([*lines, ""])
+
+
+def calibration(found: Sequence[Ratio]) -> Iterator[str]:
+    """A row for each backend and precision."""
+    groups: dict[tuple[str, str], list[Ratio]] = {}
+    for ratio in found:
+        groups.setdefault((ratio.backend, ratio.precision), []).append(ratio)
+    for (backend, precision), some in sorted(groups.items()):
+        worst = max(some, key=lambda r: r.ratio)
+        median = statistics.median(r.ratio for r in some)
+        cells = [backend, precision, str(len(some)), f"{median:.2f}", f"{worst.ratio:.2f}", worst.model, worst.probe]
+        yield "| " + " | ".join([*cells, f"{bands.FACTOR[precision]:g}"]) + " |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     variants: list[Benign] = []
     places: list[Placed] = []
     models: set[str] = set()
+    near: list[Ratio] = []
     left = 0
     for path in chosen.bundles:
         try:
@@ -89,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         title = bundle.manifest.title
         models.add(title)
+        near += ratios(bundle)
         trials += result.trials
         missed += [(title, t) for t in result.missed]
         left += result.left
@@ -110,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "benign": len(variants),
         "false_alarms": [b for b in variants if b.reason],
         "placed": places,
+        "ratios": near,
         "left": left,
     }
     text = markdown(document, trials)

@@ -21,7 +21,7 @@ from pipeline.reproduction_page import (
     shown,
 )
 
-JOINED = {
+BELOW = {
     "model": "variant",
     "published": "figure",
     "ours, published recipe": "reproduced",
@@ -29,6 +29,13 @@ JOINED = {
     "training: published": "fast",
 }
 """Columns that stand in smaller print below another: the table fits its page."""
+SAID = {
+    ("reproduced", "yes"): "reproduced",
+    ("reproduced", "no"): "not reproduced",
+    ("reaches it", "yes"): "reaches it",
+    ("reaches it", "no"): "does not reach it",
+    ("figure", "accuracy, higher is better"): "",
+}
 CAPTION = (
     "Accuracy, ours less the published figure, in points; the scale is linear within ±1 and logarithmic beyond. Bars: "
     "what a reproduction may differ by. Circles: ours by the published recipe; squares: by fast."
@@ -61,7 +68,7 @@ def _first_sentence(rows: Sequence[Row]) -> str:
 
 
 def _tables(rows: Sequence[Row]) -> Iterator[str]:
-    below = set(JOINED.values())
+    below = set(BELOW.values())
     columns = [i for i in shown(rows) if HEADINGS[i] not in below]
     head = "".join(f'<th scope="col">{escape(_heading(HEADINGS[i]))}</th>' for i in columns)
     for source, some in by_source(rows).items():
@@ -83,12 +90,14 @@ def _line(row: Row, columns: Sequence[int]) -> str:
     texts = dict(zip(HEADINGS, cells(row), strict=True))
 
     def cell(heading: str) -> str:
-        small = texts[JOINED[heading]] if heading in JOINED else ""
-        if heading in ("ours, published recipe", "ours, fast") and small:
-            small = f"{JOINED[heading]}: {small}"
-        value, bracket, rest = texts[heading].partition(" (")
-        inside = f"<small>{bracket[1:]}{escape(rest)}</small>" if bracket else ""
-        return f"{escape(value)}{inside}" + (f"<small>{escape(small)}</small>" if small else "")
+        value, _, bracket = texts[heading].partition(" (")
+        inside = bracket.removesuffix(")")
+        if inside.isdigit():
+            inside += " runs" if inside != "1" else " run"
+        other = BELOW.get(heading, "")
+        below = SAID.get((other, texts.get(other, "")), texts.get(other, ""))
+        small = " · ".join(filter(None, [inside, below]))
+        return escape(value) + (f"<small>{escape(small)}</small>" if small else "")
 
     first, *others = (cell(HEADINGS[i]) for i in columns)
     return f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{text}</td>" for text in others) + "</tr>"

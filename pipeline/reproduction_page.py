@@ -144,7 +144,9 @@ def _ours(ours: Ours | None, metric: str) -> str:
 
 
 def _seconds(ours: Ours | None) -> str:
-    return f"{ours.seconds:.3g} s" if ours else ""
+    if ours is None:
+        return ""
+    return f"{ours.seconds:,.0f} s" if ours.seconds >= 100 else f"{ours.seconds:.3g} s"
 
 
 def _best(deployed: Deployed | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from export.bundle.store import Bundle
-from export.bundle.types import Artifact
-from serve_bench.equivalence import benign, bisect, constants, judge, selftest, structure
+from export.bundle.types import Artifact, Verification, from_json
+from serve_bench.equivalence import benign, bisect, cell_verdict, constants, judge, selftest, structure
 from serve_bench.equivalence.truth import Truth
 
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
@@ -133,6 +134,38 @@ def in_batches(truth: Truth, inputs: Any, call: Any, batch: int) -> dict[str, An
         rows = range(start, min(start + batch, total))
         parts.append(call({n: np.ascontiguousarray(a.take(rows, axis=axes[n])) for n, a in inputs.items()}))
     return {n: np.concatenate([p[n] for p in parts], axis=truth.output_axis(n)) for n in parts[0]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """How near a sound form comes to its band: the largest error over its reference, of all probes."""
+
+    model: str
+    backend: str
+    precision: str
+    """The one whose band applies."""
+    probe: str
+    ratio: float
+
+
+def ratios(bundle: Bundle) -> Iterator[Ratio]:
+    """Of the latest verdict on each form, for the calibration of the factors."""
+    latest: dict[tuple[str, str, str], Verification] = {}
+    for value in bundle.read("verification"):
+        with suppress(ValueError):
+            record = from_json(Verification, value)
+            latest[record.artifact_sha256, record.backend, record.device] = record
+    for record in latest.values():
+        if record.probes:
+            worst = max(record.probes, key=lambda p: p.ratio)
+            precision = cell_verdict.judged_in(record.precision_asked, record.precision_found)
+            yield Ratio(
+                model=bundle.manifest.title,
+                backend=record.backend,
+                precision=precision,
+                probe=worst.probe,
+                ratio=worst.ratio,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

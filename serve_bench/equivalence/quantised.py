@@ -23,6 +23,8 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 TEST, OTHERS = 192, 64
 """Samples of the test set and of each other probe."""
 BATCH = 512
+REFERENCE_BATCH = 32
+"""Of the reference implementation, which lays out every window of a convolution."""
 BACKEND = "onnxruntime-cpu"
 
 
@@ -70,7 +72,7 @@ class _Graph:
         """Answers by output, of every sample in order."""
         specs, outputs = self._artifact.inputs, [s.name for s in self._artifact.outputs]
         parts: dict[str, list[Any]] = {name: [] for name in outputs}
-        for piece, count in slices(specs, inputs, BATCH):
+        for piece, count in slices(specs, inputs, REFERENCE_BATCH):
             feeds = {n: a.astype(self._kind) if a.dtype.kind == "f" else a for n, a in piece.items()}
             try:
                 answers = self._evaluator.run(outputs, feeds)
