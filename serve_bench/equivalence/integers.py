@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.bundle.types import Json
+from export.formats.onnx import graphs
 from serve_bench.equivalence import stored
 
 Array = npt.NDArray[np.generic]
@@ -53,7 +54,8 @@ def compare(single: Path, path: Path) -> dict[str, Json]:
     for name, values in after.items():
         if name in known or name not in before:
             continue
-        if values.dtype == before[name].dtype and values.tobytes() == before[name].tobytes():
+        expected = before[name].T if name in turned else before[name]
+        if values.dtype == expected.dtype and values.shape == expected.shape and np.array_equal(values, expected):
             compared.append(name)
         else:
             mismatched.append(f"{name}: is not the float32 file's")
@@ -91,20 +93,21 @@ def _difference(values: Array, scale: Array | None, zero: Array | None, expected
 
 
 def _turned(single: Path, path: Path) -> set[str]:
-    """Quantised weights of products that were a Gemm with a transposed weight: the quantiser turns them round."""
+    """Weights of products that were a Gemm with a transposed weight: the quantiser turns them round."""
+    gemms = (n for n in _nodes(single) if n.op_type == "Gemm" and any(a.name == "transB" and a.i for a in n.attribute))
+    transposed = {name for n in gemms for name in (n.input[1], f"{n.input[1]}{QUANTISED}")}
+    return {n.input[1] for n in _nodes(path) if n.op_type in ("MatMulInteger", "MatMul")} & transposed
+
+
+def _nodes(path: Path) -> Iterator[Any]:
     import onnx
 
-    before, after = (onnx.load(str(p), load_external_data=False).graph for p in (single, path))
-    gemms = (n for n in before.node if n.op_type == "Gemm" and any(a.name == "transB" and a.i for a in n.attribute))
-    transposed = {f"{n.input[1]}{QUANTISED}" for n in gemms}
-    return {n.input[1] for n in after.node if n.op_type == "MatMulInteger"} & transposed
+    for graph in graphs(onnx.load(str(path), load_external_data=False).graph):
+        yield from graph.node
 
 
 def _axes(path: Path) -> Iterator[tuple[str, int]]:
     """Axis of the channels of each quantised constant."""
-    import onnx
-
-    model: Any = onnx.load(str(path), load_external_data=False)
-    for node in model.graph.node:
+    for node in _nodes(path):
         if node.op_type == "DequantizeLinear":
             yield node.input[0], next((int(a.i) for a in node.attribute if a.name == "axis"), 1)

@@ -125,7 +125,7 @@ def _operators() -> list[Any]:
 
         def _run(self, x: Any, scale: Any, zero: Any = None, axis: int = 1, **_: Any) -> Any:
             shape = [1] * x.ndim
-            if np.ndim(scale) == 1 and x.ndim:
+            if np.size(scale) > 1:
                 shape[axis] = -1
             shifted = x.astype(np.float64) - (0 if zero is None else np.reshape(zero, shape).astype(np.float64))
             return ((shifted * np.reshape(scale, shape)).astype(scale.dtype),)

@@ -79,8 +79,9 @@ def test_one_layer_is_what_the_formulas_say(tmp_path):
 def test_an_int32_bias_keeps_every_bit():
     large = np.array([2**31 - 1], np.int32)
     dequantise = next(o for o in quantised._operators() if o.__name__ == "DequantizeLinear")
-    (found,) = dequantise._run(None, large, np.float64(1.0), np.int32(0))
-    assert found.tolist() == [float(2**31 - 1)]
+    for scale in (np.float64(1.0), np.ones(1)):
+        (found,) = dequantise._run(None, large, scale, np.int32(0))
+        assert found.tolist() == [float(2**31 - 1)]
 
 
 @pytest.mark.parametrize(("kernel", "stride", "pads"), [((2, 2), (2, 2), None), ((3, 2), (1, 2), [1, 0, 2, 1])])
@@ -138,6 +139,19 @@ def test_weights_are_at_their_nearest_step_and_a_wrong_one_is_named(eight, tiny_
     (said,) = integers.compare(single, tmp_path / "wrong.onnx")["mismatched"]
     assert said.startswith("matrix: matrix_quantized stands for ")
     assert "at (0, 7), where the float32 file has" in said
+
+
+def test_a_weight_that_the_quantiser_turns_round_is_known(tiny_onnx, tmp_path):
+    from export.formats import onnx_int8
+
+    single = Path(tiny_onnx.artifacts["onnx"].path)
+    onnx_int8._dynamic(single, tmp_path / "dynamic.onnx")
+    found = integers.compare(single, tmp_path / "dynamic.onnx")
+    assert (found["compared"], found["mismatched"]) == (["bias", "kernel", "matrix"], [])
+    arrays = stored.read(tmp_path / "dynamic.onnx", "onnx")
+    turned = np.ascontiguousarray(arrays["matrix_quantized"][::-1])
+    stored.replace_tensors(tmp_path / "dynamic.onnx", "onnx", {"matrix_quantized": turned}, tmp_path / "wrong.onnx")
+    assert len(integers.compare(single, tmp_path / "wrong.onnx")["mismatched"]) == 1
 
 
 def test_what_the_rounding_costs_is_counted_on_the_whole_test_set(eight, tiny_onnx):
