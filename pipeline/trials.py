@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -102,7 +102,7 @@ def _torch_variants(bundle: Bundle, truth: Truth) -> Iterator[Benign]:
                     for batch in (1, 7, 256):
 
                         def call(inputs: Any, module: Any = module, layout: str = layout, onednn: bool = onednn) -> Any:
-                            tensors = [torch.from_numpy(inputs[n]) for n in truth.input_names]
+                            tensors = [torch.from_numpy(inputs[s.name]) for s in bundle.manifest.inputs]
                             if layout == "channels last":
                                 tensors = [
                                     t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t
@@ -235,18 +235,29 @@ def _place(
 
 
 def _taken(path: Path, place: bisect.Place) -> set[str]:
-    """What the node that makes a value takes, and what stands between it and a constant (a cast, a transposition)."""
+    """The constants that the node named takes; of one without any (a pooling), those of the nearest before it."""
     import onnx
 
-    makers = {o: node for node in onnx.load(str(path), load_external_data=False).graph.node for o in node.output}
-    found, todo = set[str](), list(makers[place.value].input)
-    for name in todo:
-        found.add(name)
-        maker = makers.get(name)
-        if maker is not None and all(_constant(i, makers) for i in maker.input):
-            todo += maker.input
+    graph = onnx.load(str(path), load_external_data=False).graph
+    makers = {o: node for node in graph.node for o in node.output}
+    given = {i.name for i in graph.input} - {w.name for w in graph.initializer}
+    todo, seen = [place.value], set[str]()
+    found: set[str] = set()
+    for value in todo:
+        if value in seen or value not in makers:
+            continue
+        seen.add(value)
+        own = {name for i in makers[value].input if i for name in _constants(i, makers, given)}
+        found |= own
+        todo += [] if own else list(makers[value].input)
     return found
 
 
-def _constant(name: str, makers: Mapping[str, Any]) -> bool:
-    return name not in makers or makers[name].op_type == "Constant"
+def _constants(name: str, makers: Mapping[str, Any], given: Collection[str]) -> set[str]:
+    """A constant, and those that a value is made of by casts and the like; empty where an input is in it."""
+    if name in given:
+        return set()
+    if name not in makers or makers[name].op_type == "Constant":
+        return {name}
+    parts = [_constants(i, makers, given) for i in makers[name].input if i]
+    return {name}.union(*parts) if all(parts) and parts else set()

@@ -176,7 +176,8 @@ class _Comparison:
             moved = [n for n, e in self.expected.items() if self._permuted(array, e)]
             if moved:
                 return self._cover(moved)
-        return self._made_of_blocks(array)
+            return self._made_of_blocks(array)
+        return False
 
     def _cover(self, names: list[str]) -> bool:
         self.compared += names
@@ -206,9 +207,9 @@ class _Comparison:
         )
 
     def _made_of_blocks(self, array: Array) -> bool:
-        """Whether it is whole blocks of checkpoint tensors, in any order."""
+        """Whether it is whole blocks of checkpoint tensors, in any order; a block of one value says nothing."""
         for blocks, owners in self._owners(array):
-            if len(blocks) == sum(o is not None for o in owners):
+            if blocks[0].size > 1 and len(blocks) == sum(o is not None for o in owners):
                 return self._cover([n for o in owners if o for n in o])
         return False
 

@@ -60,9 +60,9 @@ def test_a_wrong_place_would_be_seen(bundle, monkeypatch):
 def test_sound_forms_lie_inside_their_bands(bundle):
     found = list(trials.ratios(bundle))
     assert {r.backend for r in found} >= {"eager", "onnxruntime-cpu", "torchscript"}
-    assert all(0 < r.ratio <= 8 for r in found)
+    assert all(0 < r.ratio <= 16 for r in found)
     table = list(bench_equivalence.calibration(found))
-    assert any(line.startswith("| eager | float32 | 1 | ") and line.endswith(" | 8 |") for line in table)
+    assert any(line.startswith("| eager | float32 | 1 | ") and line.endswith(" | 16 |") for line in table)
 
 
 def test_what_was_tried_by_these_rules_is_kept(bundle):

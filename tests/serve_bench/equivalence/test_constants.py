@@ -224,3 +224,15 @@ def test_nothing_in_a_torchscript_pickle_is_executed(folding, tmp_path):
             new.writestr(item, pickle.dumps(Evil(), protocol=2) if evil else old.read(item))
     constants.compare(folding / "weights.safetensors", target, "torchscript", "float32", folding / "model.pt2")
     assert not (tmp_path / "owned").exists()
+
+
+def test_no_element_of_a_named_tensor_is_taken_for_a_block_of_another(tmp_path):
+    """Four values cut in four blocks of one: each can be found somewhere (seen in float16)."""
+    one, two = np.float32([0.5, 0.25, 1.0, 2.0]), np.float32([4.0, 8.0, 0.75, 3.0])
+    wrong = np.float32([0.5, 0.25, 0.75, 2.0])
+    found = constants._Comparison({"a.bias": one, "b.bias": two}, constants.Graph(frozenset(), frozenset(), ()), [])
+    assert found.run({"a.bias": wrong})["mismatched"] == [
+        "a.bias: 0.75 at (2,) of 'a.bias', where the checkpoint has 1.0"
+    ]
+    swapped = constants._Comparison({"a.bias": one}, constants.Graph(frozenset(), frozenset(), ()), [])
+    assert swapped.run({"val": one[[1, 0, 2, 3]]})["compared"] == []

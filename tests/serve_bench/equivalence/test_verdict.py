@@ -34,7 +34,7 @@ def test_a_faithful_backend_passes_every_probe_and_decision(bundle):
     assert found.passed, found.reason
     assert [p.probe for p in found.probes] == ["test", "batch 1", "batch 2", "batch 7", "neighbours", "gaussian"]
     assert workers.batches == [(80, 80), (64, 1), (64, 2), (64, 7), (128, 512), (80, 80)]
-    assert all(p.band == 8 * 2.0**-24 for p in found.probes)
+    assert all(p.band == 16 * 2.0**-24 for p in found.probes)
     assert (found.decisions, found.disagreements, found.metric) == (
         80,
         (),
