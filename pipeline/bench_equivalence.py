@@ -26,7 +26,7 @@ from serve_bench.equivalence import selftest_summary as summary
 from serve_bench.worker import Workers
 
 RESULTS = Path(__file__).resolve().parent.parent / "results" / "equivalence.json"
-RULES = [selftest.RULES, records.RULES]
+RULES = [selftest.RULES, records.RULES, 2]
 """What was tried by other rules is tried again."""
 Kind = TypeVar("Kind", Benign, Placed)
 

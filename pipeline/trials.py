@@ -13,6 +13,7 @@ import numpy as np
 
 from export.bundle.store import Bundle
 from export.bundle.types import Artifact, Verification, from_json
+from export.formats.onnx import graphs
 from serve_bench.equivalence import benign, bisect, cell_verdict, constants, judge, selftest, structure
 from serve_bench.equivalence.truth import Truth
 
@@ -214,7 +215,7 @@ def placed(bundle: Bundle, trials: Sequence[selftest.Trial]) -> Iterator[Placed]
                     fault=fault.name,
                     tensor=fault.tensor,
                     said=place.sentence if place else "",
-                    right=place is not None and fault.tensor in _taken(Path(copy.path), place),
+                    right=place is not None and fault.tensor in _taken(Path(copy.path), place, known["test"]),
                 )
 
 
@@ -234,8 +235,11 @@ def _place(
     return None
 
 
-def _taken(path: Path, place: bisect.Place) -> set[str]:
-    """The constants that the node named takes; of one without any (a pooling), those of the nearest before it."""
+def _taken(path: Path, place: bisect.Place, compared: Collection[str]) -> set[str]:
+    """The constants that the node named takes, by itself or by nodes before it that no value is compared of.
+
+    Of a node without any (a pooling, a Scan's selection) those of the nearest before it; a body's are its node's.
+    """
     import onnx
 
     graph = onnx.load(str(path), load_external_data=False).graph
@@ -247,10 +251,19 @@ def _taken(path: Path, place: bisect.Place) -> set[str]:
         if value in seen or value not in makers:
             continue
         seen.add(value)
-        own = {name for i in makers[value].input if i for name in _constants(i, makers, given)}
+        operands = _operands(makers[value])
+        own = {name for i in operands for name in _constants(i, makers, given)}
         found |= own
-        todo += [] if own else list(makers[value].input)
+        todo += [i for i in operands if not own or i not in compared]
     return found
+
+
+def _operands(node: Any) -> list[str]:
+    """What a node takes, and what the graphs inside it take from outside or hold themselves."""
+    inner = [g for a in node.attribute for top in (a.g, *a.graphs) if top.node for g in graphs(top)]
+    made = {o for g in inner for n in g.node for o in n.output} | {i.name for g in inner for i in g.input}
+    used = [i for g in inner for n in g.node for i in n.input if i not in made]
+    return [i for i in (*node.input, *used) if i]
 
 
 def _constants(name: str, makers: Mapping[str, Any], given: Collection[str]) -> set[str]:

@@ -8,6 +8,7 @@ Needs torch.
 
 from __future__ import annotations
 
+import operator
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -139,7 +140,7 @@ def _run(path: Path, inputs: Sequence[Array], dtype: str) -> tuple[dict[str, Arr
             if isinstance(result, torch.Tensor) and result.is_floating_point() and node.op != "get_attr":
                 seen[node.name] = result.double().numpy()
             if node.op not in ("get_attr", "output"):
-                own = tuple(str(n.target) for n in node.all_input_nodes if n.op == "get_attr")
+                own = tuple(str(n.target) for n in node.all_input_nodes if n.op == "get_attr" and _tensor(n.target))
                 before = (sources.get(n.name, (True, ()))[1] for n in node.all_input_nodes)
                 sources[node.name] = (bool(own), own or tuple(dict.fromkeys(s for taken in before for s in taken)))
             if node.op == "output":
@@ -150,6 +151,10 @@ def _run(path: Path, inputs: Sequence[Array], dtype: str) -> tuple[dict[str, Arr
             return result
 
     module = program.load(path, dtype)
+
+    def _tensor(name: Any) -> bool:
+        return isinstance(operator.attrgetter(str(name))(module), torch.Tensor)
+
     wanted = getattr(torch, dtype)
     tensors = [torch.from_numpy(np.array(a)) for a in inputs]
     with torch.no_grad():

@@ -3,8 +3,9 @@
 A constant is accepted where its bits are a checkpoint tensor's (in the artifact's precision, rounded to nearest even),
 where they are after a reshape or a permutation of axes, where it is made of whole blocks of checkpoint tensors (ONNX
 reorders the gates of an LSTM), or where it is a folded batch norm within the bound of `folds`. A tensor that a layer
-takes as it is and that is nowhere, though a constant of its shape stands unexplained, is mismatched and fails. What
-matches nothing and resembles nothing is named as unmatched: only the numbers speak for it.
+takes as it is and that is nowhere, though a constant of its shape stands unexplained, is mismatched and fails, and so
+does a constant with the name and shape of a checkpoint tensor that is neither it nor its fold. What matches nothing and
+resembles nothing is named as unmatched: only the numbers speak for it.
 """
 
 from __future__ import annotations
@@ -242,7 +243,7 @@ class _Comparison:
         if fold is not None:
             self.covered |= fold.covers
             return _difference(fold.name, name, array, fold.value.astype(array.dtype))
-        if own is not None and own in self.graph.plain:
+        if own is not None and (own in self.graph.plain or array.shape == self.expected[own].shape):
             self.covered.add(own)
             return _difference(own, name, array, self.expected[own])
         for key, expected in self.expected.items():
