@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pipeline import __version__
+from pipeline.cli_compare import compare
 from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, TARGET, TRAINING, stack, words_of
 from pipeline.group import Group
 
@@ -58,7 +59,7 @@ def _finish(outcome: Any, as_json: bool) -> None:
     outcome.raise_for_failures()
 
 
-@main.command("train-export")
+@main.command("train-export", short_help="train, export, verify, measure, report")
 @click.argument("models", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every model of the zoo, at its defaults.")
 @click.option(
@@ -110,7 +111,7 @@ def train_export(
     return outcome.raise_for_failures()
 
 
-@main.command()
+@main.command(short_help="the weights alone")
 @click.argument("model")
 @stack(OUT, DEVICE, DATA, TRAINING, COMMON)
 def train(model: str, quiet: bool, as_json: bool, **given: Any) -> None:
@@ -127,7 +128,7 @@ def train(model: str, quiet: bool, as_json: bool, **given: Any) -> None:
     print_training(train_only(ZooOrigin(model, options, progress), options, progress), as_json=as_json)
 
 
-@main.command()
+@main.command(short_help="a network of your own, or given weights")
 @click.argument("target_model", metavar="MODEL|FILE.py:FACTORY|FILE.pt2")
 @click.option("--weights", type=click.Path(path_type=Path), help="A safetensors file.")
 @click.option("--inputs", type=click.Path(path_type=Path), help="Real samples: an .npz with one array for each input.")
@@ -150,7 +151,7 @@ def export(quiet: bool, as_json: bool, **given: Any) -> None:
     _finish(export_own(options=_options(**given), progress=progress, **own), as_json)
 
 
-@main.command()
+@main.command(short_help="is every exported form the same model?")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--reference", type=click.Path(path_type=Path), help="A .pt2 to judge a bare file by.")
 @click.option("--inputs", type=click.Path(path_type=Path), help="Samples for a bare file: an .npz.")
@@ -195,7 +196,7 @@ def verify(
     return judged.raise_for_failures()
 
 
-@main.command()
+@main.command(short_help="measure again")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @DEVICE
 @stack(JUDGING, MEASURING, COMMON)
@@ -212,7 +213,7 @@ def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -
         _finish(outcome, as_json)
 
 
-@main.command()
+@main.command(short_help="the report, from the records")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "report_format", help="markdown, html, json or csv; default by the suffix of --output.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A file; default stdout.")
@@ -240,7 +241,7 @@ def report(bundles: tuple[Path, ...], report_format: str | None, output: Path | 
         write_atomic(output, text.encode())
 
 
-@main.command()
+@main.command(short_help="answers, without torch")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples answered at once.")
@@ -263,7 +264,7 @@ def predict(bundle: Path, inputs: tuple[str, ...], batch: int, quiet: bool, as_j
     print_answers(answers(bundle, inputs, batch, _progress(quiet)), as_json=as_json)
 
 
-@main.command()
+@main.command(short_help="what can be trained")
 @COMMON
 def models(as_json: bool, **_: Any) -> None:
     """List the models that can be trained, with their published figures.
@@ -276,14 +277,13 @@ def models(as_json: bool, **_: Any) -> None:
     print_models(as_json=as_json)
 
 
-@main.command()
+@main.command(short_help="what can run here, what cannot and why")
 @DEVICE
 @COMMON
 def doctor(device: str, as_json: bool, **_: Any) -> None:
     """Say of each backend and format: ready, or why not and what to do.
 
     \b
-    pipeline doctor
     pipeline doctor --json
     """
     from pipeline.table import print_doctor
@@ -295,5 +295,6 @@ def doctor(device: str, as_json: bool, **_: Any) -> None:
         click.echo("\n".join(remarks(statuses)))
 
 
+main.add_command(compare)
 if __name__ == "__main__":
     main()

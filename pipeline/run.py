@@ -107,7 +107,9 @@ def _judge(
 def train_only(origin: Origin, options: Options, progress: Progress) -> Training:
     """The weights stage alone; its result waits in the workspace for `train-export`."""
     with workspace(options.out / origin.id) as place:
-        return weights_stage(place, origin, options, progress)
+        training = weights_stage(place, origin, options, progress)
+    progress.note(f"the weights wait in {options.out / origin.id}; `pipeline train-export` with the same words goes on")
+    return training
 
 
 def export_own(

@@ -211,6 +211,36 @@ def _verified_row(v: Verification) -> tuple[str, ...]:
     )
 
 
+def print_comparison(found: Any, *, as_json: bool) -> None:
+    """How many times as fast the new one is, cell by cell, and what the intervals carry."""
+    from serve_bench.reports import _format as show
+
+    if as_json:
+        plain = [{**to_json(row), "ratio": row.ratio._asdict()} for row in found.rows]
+        print_json({"schema": 1, **{n: getattr(found, n) for n in ("base", "new", "only", "notes")}, "rows": plain})
+        return
+    columns = [("backend", "left"), ("batch", "right"), ("base", "right"), ("new", "right")]
+    columns += [("new against base [95 %]", "right"), ("", "left")]
+    several = len({row.boundary for row in found.rows}) > 1
+    rows = [
+        (
+            f"{row.backend}, {row.boundary}" if several else row.backend,
+            str(row.batch),
+            show.latency(row.base_ns),
+            show.latency(row.new_ns),
+            show.ratio(row.ratio),
+            row.word,
+        )
+        for row in found.rows
+    ]
+    table(f"{found.new} against {found.base}", columns, rows)
+    for name, cells in found.only.items():
+        if cells:
+            print(f"only in {name}: {', '.join(cells)}")
+    for note in found.notes:
+        print(note)
+
+
 def print_answers(answers: Iterable[Any], *, as_json: bool) -> None:
     if as_json:
         print_json(list(answers))

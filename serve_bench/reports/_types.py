@@ -77,6 +77,8 @@ class Row:
     error: str
     """Why there is no figure."""
     latencies_ns: tuple[int, ...] = field(repr=False)
+    of_replicate: tuple[int, ...] = field(default=(), repr=False)
+    """The replicate of each latency."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -181,6 +181,7 @@ def _row(
         settings=record.settings,
         error=record.error,
         latencies_ns=record.latencies_ns,
+        of_replicate=record.replicates,
     )
 
 

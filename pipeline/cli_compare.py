@@ -1,0 +1,75 @@
+"""`pipeline compare`: the regression gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, stack
+
+
+class Percent(click.ParamType):  # type: ignore[type-arg]
+    """ "5%" or "0.05" as a fraction."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        text = str(value)
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share < 10:
+            self.fail(f"{text}: is no share such as 5% or 0.05", param, ctx)
+        return share
+
+
+@click.command(short_help="is the new one slower? a gate for CI")
+@click.argument("base", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option("--fail-if-slower", type=Percent(), metavar="SHARE", help="Exit status 1 where the interval says so: 5%.")
+@click.option(
+    "--alternate",
+    "pairs",
+    type=click.IntRange(2),
+    is_flag=False,
+    flag_value=3,
+    metavar="N",
+    help="Measure both bundles N times (3), taking turns, instead of comparing what was measured.",
+)
+@click.option("--anyway", is_flag=True, help="Compare unlike environments and other models too.")
+@DEVICE
+@stack(JUDGING, MEASURING, COMMON)
+def compare(
+    base: Path,
+    new: Path,
+    fail_if_slower: float | None,
+    pairs: int | None,
+    anyway: bool,
+    quiet: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """How many times as fast is NEW as BASE? Bundles, or files that `bench --json` printed.
+
+    Every ratio has an interval that carries how far runs of one artifact lie apart; with --alternate both are measured
+    in turns, and pairs of runs carry it.
+
+    \b
+    pipeline compare artifacts/cnn other/cnn
+    pipeline compare monday.json artifacts/cnn --fail-if-slower 5%
+    pipeline compare artifacts/cnn other/cnn --alternate 5 --backend onnxruntime-cpu --batch 1
+    """
+    from pipeline.cli import _options, _progress
+    from pipeline.compare import alternate, compared, side_of
+    from pipeline.table import print_comparison
+
+    options, progress = _options(**given), _progress(quiet)
+    if pairs is not None:
+        found = alternate(base, new, pairs, options, progress)
+    else:
+        found = compared(side_of(base), side_of(new), anyway=anyway)
+    print_comparison(found, as_json=as_json)
+    found.raise_if_slower(fail_if_slower)

@@ -1,0 +1,142 @@
+"""`compare`: what can be compared, what is refused, and when the gate closes."""
+
+import json
+import shutil
+
+import pytest
+
+from export.bundle.errors import UsageError
+from pipeline.compare import Slower, compared, side_of
+
+
+def test_a_bundle_and_its_printed_measurements_are_the_same(made, run, tmp_path):
+    printed = run("report", made.root, "--format", "json", "-o", tmp_path / "base.json")
+    assert printed.returncode == 0, printed.stderr
+    one, other = side_of(made.root), side_of(tmp_path / "base.json")
+    assert (one.model, one.environment) == (other.model, other.environment)
+    assert {c: tuple(map(dict, m)) for c, m in one.cells.items()} == {
+        c: tuple(map(dict, m)) for c, m in other.cells.items()
+    }
+    found = compared(one, other, anyway=False)
+    assert {row.word for row in found.rows} == {"indistinguishable"}
+    assert all(row.ratio.value == 1.0 for row in found.rows)
+    found.raise_if_slower(0.0)
+
+
+def slower(path, factor, backend="onnxruntime-cpu", **more):
+    document = json.loads(path.read_text())
+    (report,) = document["reports"]
+    for row in report["rows"]:
+        if row["subject"] == backend:
+            row["latencies_ns"] = [int(v * factor) for v in row["latencies_ns"]]
+    report.update(more)
+    made = path.with_name(f"{factor}.json")
+    made.write_text(json.dumps(document))
+    return made
+
+
+@pytest.fixture
+def base(made, run, tmp_path):
+    assert run("report", made.root, "--format", "json", "-o", tmp_path / "base.json").returncode == 0
+    return tmp_path / "base.json"
+
+
+def test_the_gate_is_an_exit_status(base, run):
+    new = slower(base, 3)
+    result = run("compare", base, new, "--fail-if-slower", "5%", "--json")
+    assert result.returncode == 1
+    assert "slower by more than 5%" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    rows = {(r["backend"], r["batch"]): r for r in json.loads(result.stdout)["rows"]}
+    assert rows["onnxruntime-cpu", 1]["word"] == "slower"
+    assert rows["onnxruntime-cpu", 1]["ratio"]["value"] == pytest.approx(1 / 3, rel=0.01)
+    assert rows["torchscript", 1]["word"] == "indistinguishable"
+    quicker = run("compare", new, base, "--fail-if-slower", "0.05")
+    assert quicker.returncode == 0, quicker.stderr
+    assert "faster" in quicker.stdout
+
+
+def test_unlike_things_are_not_compared_unless_told(base, tmp_path):
+    document = json.loads(base.read_text())
+    report = document["reports"][0]
+    elsewhere = {
+        **report["environment"],
+        "cpu": "Another CPU",
+        "versions": {**report["environment"]["versions"], "numpy": "9"},
+    }
+    other = side_of(slower(base, 1.5, environment_id="other", environment=elsewhere))
+    with pytest.raises(UsageError, match=r"unlike environments \(cpu: .* and Another CPU; numpy: .* and 9\); --anyway"):
+        compared(side_of(base), other, anyway=False)
+    found = compared(side_of(base), other, anyway=True)
+    assert any("unlike environments" in note for note in found.notes)
+    with pytest.raises(UsageError, match=r"measures cnn and .* mlp; --anyway"):
+        compared(side_of(base), side_of(slower(base, 1.25, model="mlp")), anyway=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is cut off or no JSON"),
+        ("[1]", "is no measurement file of schema 1"),
+        ('{"schema": 2, "reports": []}', "is no measurement file of schema 1"),
+        ('{"schema": 1, "reports": []}', "is no measurement file of one bundle"),
+        (
+            '{"schema": 1, "reports": [{"rows": [{}], "model": "m", "environment_id": "e"}]}',
+            "no measurement file of one",
+        ),
+        ('{"schema": 1, "reports": [{"rows": [], "model": "m", "environment_id": "e"}]}', "holds no measurements"),
+    ],
+)
+def test_a_file_that_is_none_is_one_line(tmp_path, text, words):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=words) as caught:
+        side_of(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="no such bundle or file"):
+        side_of(tmp_path / "none.json")
+
+
+def test_cells_of_one_side_alone_are_named(base):
+    document = json.loads(base.read_text())
+    document["reports"][0]["rows"] = [r for r in document["reports"][0]["rows"] if r["subject"] != "torchscript"]
+    less = base.with_name("less.json")
+    less.write_text(json.dumps(document))
+    found = compared(side_of(base), side_of(less), anyway=False)
+    assert found.only[str(base)] == ("torchscript at batch 1", "torchscript at batch 8")
+    document["reports"][0]["rows"] = [{**r, "subject": "mine"} for r in document["reports"][0]["rows"]]
+    less.write_text(json.dumps(document))
+    with pytest.raises(UsageError, match="no backend and batch in common"):
+        compared(side_of(base), side_of(less), anyway=False)
+
+
+def test_slower_names_the_worst(base):
+    found = compared(side_of(base), side_of(slower(base, 2)), anyway=False)
+    with pytest.raises(
+        Slower, match=r"onnxruntime-cpu at batch \d runs at 0\.\d+× .* slower by more than 10% \(and 1 more\)"
+    ):
+        found.raise_if_slower(0.1)
+    found.raise_if_slower(None)
+
+
+def test_both_are_measured_in_turns(made, run, tmp_path):
+    one, other = (shutil.copytree(made.root, tmp_path / name) for name in ("one", "other"))
+    words = [
+        "--backend",
+        "eager",
+        "--backend",
+        "onnxruntime-cpu",
+        "--batch",
+        "1",
+        "--budget",
+        "0.3",
+        "--replicates",
+        "2",
+    ]
+    result = run("compare", one, other, "--alternate", "2", *words, "--json")
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    cells = {(r["backend"], r["batch"]) for r in document["rows"]}
+    assert cells == {("eager", 1), ("onnxruntime-cpu", 1), ("onnxruntime-cpu float16", 1)}
+    assert document["notes"] == ["2 runs of each, in turns; the interval is over pairs"]

@@ -1,0 +1,100 @@
+"""Ratios of runs that were taken apart: against closed forms, scipy and simulated runs."""
+
+import math
+import random
+
+import pytest
+
+from serve_bench.latency import compare
+from serve_bench.latency.compare import BETWEEN_RUNS, MANY, Spread
+
+NONE = Spread(deviation=0.0, freedom=MANY)
+
+
+def run(*values):
+    return dict(enumerate(values))
+
+
+def test_without_variance_between_runs_the_interval_is_welchs():
+    scipy = pytest.importorskip("scipy.stats")
+    base, new = [3.0, 3.3, 2.9, 3.1], [1.0, 1.3, 0.8]
+    found = compare.ratio([run(*base)], [run(*new)], NONE)
+    logs = [[math.log(v) for v in values] for values in (base, new)]
+    known = scipy.ttest_ind(*logs, equal_var=False).confidence_interval()
+    assert math.log(found.low) == pytest.approx(known.low, rel=1e-6)
+    assert math.log(found.high) == pytest.approx(known.high, rel=1e-6)
+
+
+def test_the_variance_between_runs_is_carried_whatever_the_replicates_say():
+    same = [run(2.0, 2.0, 2.0)]
+    found = compare.ratio(same, same, Spread(deviation=0.01, freedom=MANY))
+    # Nothing but τ: ±1.96·√2·τ.
+    assert found.value == 1.0
+    assert math.log(found.high) == pytest.approx(1.96 * math.sqrt(2) * 0.01, rel=1e-3)
+    few = compare.ratio(same, same, Spread(deviation=0.01, freedom=2))
+    assert few.high > found.high
+
+
+def test_more_runs_narrow_what_lies_between_them():
+    one, four = [run(2.0, 2.0)], [run(2.0, 2.0)] * 4
+    tau = Spread(deviation=0.02, freedom=MANY)
+    wide, narrow = compare.ratio(one, one, tau), compare.ratio(four, four, tau)
+    assert math.log(wide.high) == pytest.approx(2 * math.log(narrow.high), rel=1e-9)
+
+
+def test_a_single_replicate_says_nothing():
+    assert compare.ratio([run(1.0)], [run(1.0, 1.1)], NONE) is None
+
+
+def test_between_runs_is_what_the_replicates_do_not_explain():
+    assert compare.between([[run(1.0, 1.1)]]) == Spread(deviation=BETWEEN_RUNS, freedom=MANY)
+    exact = compare.between([[run(1.0, 1.0), run(math.exp(0.02), math.exp(0.02))]])
+    assert exact.deviation == pytest.approx(0.02 / math.sqrt(2))
+    assert exact.freedom == 1
+    noisy = [run(1.0, 1.2), run(1.1, 1.1)]
+    assert compare.between([noisy]).deviation == 0.0
+
+
+def test_swapping_the_sides_turns_the_interval_round():
+    base, new = [run(3.0, 3.1, 2.9)], [run(2.0, 2.2, 2.1)]
+    one, other = compare.ratio(base, new, NONE), compare.ratio(new, base, NONE)
+    assert (one.value, one.low, one.high) == pytest.approx((1 / other.value, 1 / other.high, 1 / other.low))
+
+
+def test_the_interval_covers_and_rarely_calls_twins_different():
+    """Simulated: τ = 1 %, replicates vary by 2 %; five runs a side tell τ. 2,000 trials, ±3 standard errors."""
+    draw = random.Random(0)
+
+    def side():
+        return [
+            run(*(math.exp(middle + draw.gauss(0, 0.02)) for _ in range(10)))
+            for middle in (draw.gauss(0, 0.01) for _ in range(5))
+        ]
+
+    covered = 0
+    for _ in range(2000):
+        base, new = side(), side()
+        found = compare.ratio(base, new, compare.between([base, new]))
+        covered += found.low <= 1 <= found.high
+    assert covered / 2000 > 0.95 - 3 * math.sqrt(0.05 * 0.95 / 2000) - 0.02
+
+
+def test_pairs_carry_everything_themselves():
+    scipy = pytest.importorskip("scipy.stats")
+    base = [run(2.0, 2.0), run(2.2, 2.2), run(2.1, 2.1)]
+    new = [run(1.0, 1.0), run(1.2, 1.2), run(1.0, 1.0)]
+    found = compare.alternated(base, new)
+    logs = [math.log(2 / 1), math.log(2.2 / 1.2), math.log(2.1 / 1)]
+    known = scipy.ttest_1samp(logs, 0).confidence_interval()
+    assert (math.log(found.low), math.log(found.high)) == pytest.approx((known.low, known.high))
+    assert compare.alternated(base[:1], new[:1]) is None
+
+
+def test_the_gate_closes_only_where_the_whole_interval_is_slower():
+    slow = compare.ratio([run(1.0, 1.001)], [run(1.2, 1.201)], NONE)
+    assert compare.slower_by(slow, 0.05)
+    assert not compare.slower_by(slow, 0.25)
+    unsure = compare.ratio([run(1.0, 1.3)], [run(1.2, 1.5)], NONE)
+    assert not compare.slower_by(unsure, 0.05)
+    assert compare.said(slow, 0.01) == "slower"
+    assert compare.said(unsure, 0.01) == "indistinguishable"
