@@ -84,6 +84,8 @@ def from_onnx(path: Path) -> dict[str, Array]:
     model = onnx.load(str(path), load_external_data=False)
     found: dict[str, Array] = {}
     for name, tensor in _onnx_tensors(model.graph, model.functions):
+        if not isinstance(name, str):
+            raise BundleCorrupt(f"{path}: holds a name that is no text; export it again")
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise BundleCorrupt(f"{path}: {name!r} lies in another file; export it as one file")
         found[name] = np.asarray(onnx.numpy_helper.to_array(tensor))
