@@ -44,14 +44,14 @@ def kept_or_made(bundle: Bundle, name: str, kind: type[Kind], make: Callable[[],
 def markdown(document: dict[str, Any], trials: Sequence[selftest.Trial]) -> str:
     """The tables of README and METHODOLOGY."""
     rows, models = document["faults"], sorted(document["models"])
-    found = document["placed"]
+    found = document["places"]
     lines = [
         "# What the verdict catches",
         "",
         f"{rows[-1].faults:,} deliberate faults in copies of the exported forms of {len(models)} models "
         f"({', '.join(models)}); {document['benign']:,} benign variants of them, {len(document['false_alarms'])} false "
-        f"alarms; of {len(found):,} single-tensor faults that the numbers caught, the node was named in "
-        f"{sum(p.right for p in found):,}.",
+        f"alarms; of {found['tried']:,} single-tensor faults that the numbers caught, the node was named in "
+        f"{found['right']:,}.",
         "",
         "| " + " | ".join(summary.HEADINGS) + " |",
         "|" + " --- |" * len(summary.HEADINGS),
@@ -130,7 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "missed": missed,
         "benign": len(variants),
         "false_alarms": [b for b in variants if b.reason],
-        "placed": places,
+        "places": {"tried": len(places), "right": sum(p.right for p in places)},
+        "misplaced": [p for p in places if not p.right],
         "ratios": near,
         "left": left,
     }
