@@ -18,7 +18,7 @@ from export.registry import entries
 from export.run import NotBuilt
 from pipeline.options import BATCHES, Options
 from serve_bench._child import fixed_batch
-from serve_bench.cells import Cell, Missing, plan
+from serve_bench.cells import Cell, Missing, backend_named, plan
 from serve_bench.worker import Workers
 
 
@@ -57,6 +57,8 @@ def verify(bundle: Bundle, options: Options, workers: Workers, progress: Progres
         if cell not in todo:
             progress.done(f"verify {cell.label}", "up to date")
     if todo:
+        for name in dict.fromkeys(cell.backend for cell in todo):
+            workers.prepare(backend_named(name).preload)
         verify_bundle(bundle, workers, todo, options.threads, here, progress)
     return Judged(verifications=tuple(latest(bundle, cells, here, options.threads)), missing=tuple(missing))
 
