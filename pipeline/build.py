@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from export.bundle.environment import environment, versions
-from export.bundle.errors import ExportError
+from export.bundle.errors import ExportError, PipelineError
 from export.bundle.files import digest_of
 from export.bundle.store import SCHEMA, Bundle, Manifest, StageRecord, Training
 from export.bundle.types import Artifact, DatasetFacts, TrainedModel, from_json, to_json
@@ -180,7 +180,10 @@ class _Build:
         form = from_json(Artifact, artifact)
         resolved = replace(form, path=str(self.place.payload / form.path))
         truth = Truth.load(self.place.find("truth.npz"), self.trained.spec.preprocess)
-        change = quantised.metric_change(resolved, truth, self.trained.spec.task)
+        try:
+            change = quantised.metric_change(resolved, truth, self.trained.spec.task)
+        except PipelineError as error:
+            raise ExportError(f"its metric could not be measured: {error}") from error
         if why := quantised.why_fallen(change, self.options.max_metric_drop):
             raise ExportError(why)
         artifact["facts"]["metric_change"] = change

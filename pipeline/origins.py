@@ -184,7 +184,7 @@ class ZooOrigin:
     def preprocess(self) -> Preprocess:
         return self.spec.preprocess
 
-    @property
+    @cached_property
     def data_digest(self) -> str:
         digest = self._dataset.fingerprint(self._root)
         return self.data.facts.digest if digest is None else digest

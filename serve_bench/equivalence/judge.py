@@ -135,6 +135,12 @@ def change(truth: Truth, task: str, output: str | None, answers: Mapping[str, Ar
     return {"lost": lost, "gained": gained, "p_value": p_value} | dict(zip(DROP, fallen, strict=True))
 
 
+def points_text(change: Mapping[str, float]) -> str:
+    """ "-0.12 points [-0.20, -0.04]": by how much a metric rises, from what `change` gives."""
+    middle, low, high = (0.0 - 100 * change[key] for key in ("drop", "drop_high", "drop_low"))
+    return f"{middle:+.2f} points [{low:+.2f}, {high:+.2f}]"
+
+
 def non_finite(truth: Truth, answers: Mapping[str, Array]) -> dict[str, str]:
     """How a backend takes NaN and infinity, in words, beside eager; nothing of it is a verdict."""
     _, finite = truth.special

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +19,18 @@ from serve_bench._child import sample_count, slices
 from serve_bench.backends._helpers import batch_axis, first_line
 from serve_bench.equivalence import program
 from serve_bench.equivalence.bands import relative
-from serve_bench.equivalence.probes import SAMPLES, model_ready, synthetic, with_special_values
+from serve_bench.equivalence.probes import SAMPLES, synthetic, with_special_values
+from serve_bench.equivalence.truth_parts import Pool, Reference, lazily, reduced_errors
 
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
 VERSION = 3
-SUBSAMPLE_BATCHES = 16
-"""Batches of each probe, its samples evenly spread, on which eager's error in reduced precision is taken: 1024 samples
-of a small network, fewer of a large one, since CPUs without such arithmetic need a hundred times float32's time."""
-REDUCED = ("float16", "bfloat16")
 FEWEST = 64
 """Samples of a random probe where the test set has no more."""
 
 
 class NotFinite(ExportError):
     """The reference itself gives NaN or Inf."""
-
-
-@dataclass
-class _Pool:
-    """What is known of one probe's answers for one output."""
-
-    parts: list[Array] = field(default_factory=list)
-    scale: float = 0.0
-    distance: float = 0.0
-    """max|y32 − y64| so far."""
-
-
-@dataclass(frozen=True)
-class _Reference:
-    """The program, its documented inputs and outputs, and the functions that run it."""
-
-    path: Path
-    inputs: Sequence[TensorSpec]
-    outputs: Sequence[TensorSpec]
-    preprocess: Preprocess
-
-    def ready(self, arrays: Arrays, stored: bool) -> list[Array]:
-        """Model-ready arrays in the order of the inputs; only the first input of the stored form is preprocessed."""
-        steps = [self.preprocess if stored and i == 0 else Preprocess() for i in range(len(self.inputs))]
-        return [model_ready(arrays[s.name], step, s.dtype) for s, step in zip(self.inputs, steps, strict=True)]
 
 
 def make(
@@ -83,7 +54,7 @@ def make(
     verified against it) or does not fit its inputs and outputs, BackendUnavailable without torch.
     """
     program.require_torch("the float64 truth")
-    reference = _Reference(program_path, inputs, outputs, preprocess)
+    reference = Reference(program_path, inputs, outputs, preprocess)
     total = sample_count(inputs, stored)
     if total == 0:
         raise ExportError(f"{program_path}: there are no samples to take the truth of; give at least one")
@@ -103,7 +74,7 @@ def make(
                 del probes[name]
         seconds = {"float64 and float32": time.perf_counter() - started}
         given = {"test": stored} | probes
-        errors, absent, taken = _reduced(reference, pool, given, pools, batch, seconds)
+        errors, absent, taken = reduced_errors(reference, pool, given, pools, batch, seconds)
         special = _special(reference, calls[1], stored)
     arrays = _arrays(reference, given, pools, errors, targets) | special
     notes = {"skipped": skipped, "absent": absent, "reduced_samples": taken, "seed": seed}
@@ -115,7 +86,7 @@ def make(
     return facts | notes
 
 
-def _meta(reference: _Reference, probes: list[str]) -> dict[str, Any]:
+def _meta(reference: Reference, probes: list[str]) -> dict[str, Any]:
     return {
         "version": VERSION,
         "probes": probes,
@@ -135,7 +106,7 @@ def write(destination: Path, arrays: Arrays, meta: Mapping[str, Any]) -> None:
 
 
 def _synthetic(
-    reference: _Reference, stored: Arrays, seed: int, ranges: Mapping[str, tuple[int, int]]
+    reference: Reference, stored: Arrays, seed: int, ranges: Mapping[str, tuple[int, int]]
 ) -> tuple[dict[str, dict[str, Array]], dict[str, str]]:
     few, _ = next(slices(reference.inputs, stored, 256))
     ready = {s.name: a for s, a in zip(reference.inputs, reference.ready(few, stored=True), strict=True)}
@@ -144,7 +115,7 @@ def _synthetic(
     return synthetic(reference.inputs, ready, axes, seed, count, ranges)
 
 
-def _special(reference: _Reference, call: program.Call, stored: Arrays) -> dict[str, Array]:
+def _special(reference: Reference, call: program.Call, stored: Arrays) -> dict[str, Array]:
     """Inputs with NaN and infinity, and where eager's float32 answers are finite; empty where none can be made."""
     axes = {s.name: batch_axis(s) for s in reference.inputs}
     if None in axes.values():
@@ -161,7 +132,7 @@ def _special(reference: _Reference, call: program.Call, stored: Arrays) -> dict[
     }
 
 
-def _batch(reference: _Reference, wide: Any, stored: Arrays) -> int:
+def _batch(reference: Reference, wide: Any, stored: Arrays) -> int:
     few, _ = next(slices(reference.inputs, stored, min(2, sample_count(reference.inputs, stored))))
     arrays = reference.ready(few, stored=True)
     try:
@@ -174,24 +145,24 @@ def _batch(reference: _Reference, wide: Any, stored: Arrays) -> int:
 
 
 def _answers(
-    reference: _Reference,
+    reference: Reference,
     pool: Any,
     calls: Sequence[program.Call],
     probe: str,
     given: Arrays,
     batch: int,
     bar: Bar | None,
-) -> list[_Pool]:
+) -> list[Pool]:
     """Runs every sample in float64 and in eager float32, batches shared out over all cores; one pool an output."""
     axes = [batch_axis(s) or 0 for s in reference.outputs]
-    pools = [_Pool() for _ in reference.outputs]
+    pools = [Pool() for _ in reference.outputs]
     total, done = sample_count(reference.inputs, given), 0
 
     def both(piece: tuple[Arrays, int]) -> tuple[list[list[Array]], int]:
         arrays = reference.ready(piece[0], stored=probe == "test")
         return [call(arrays) for call in calls], piece[1]
 
-    for (wide, single), count in pool.map(both, _lazily(reference, given, batch)):
+    for (wide, single), count in pool.map(both, lazily(reference, given, batch)):
         program.check_outputs(wide, reference.outputs, reference.path)
         for i, found in enumerate(pools):
             y64, y32 = (y[i].take(range(count), axis=axes[i]) for y in (wide, single))
@@ -205,11 +176,7 @@ def _answers(
     return pools
 
 
-def _lazily(reference: _Reference, given: Arrays, batch: int) -> Iterator[tuple[Arrays, int]]:
-    return slices(reference.inputs, given, batch)
-
-
-def _check_finite(reference: _Reference, probe: str, output: int, start: int, y64: Array, y32: Array) -> None:
+def _check_finite(reference: Reference, probe: str, output: int, start: int, y64: Array, y32: Array) -> None:
     for precision, y in (("float64", y64), ("eager float32", y32)):
         bad = np.argwhere(~np.isfinite(y))
         if len(bad):
@@ -222,73 +189,10 @@ def _check_finite(reference: _Reference, probe: str, output: int, start: int, y6
             )
 
 
-def _reduced(
-    reference: _Reference,
-    pool: Any,
-    given: Mapping[str, Arrays],
-    pools: Mapping[str, list[_Pool]],
-    batch: int,
-    seconds: dict[str, float],
-) -> tuple[dict[str, float], dict[str, str], dict[str, dict[str, int]]]:
-    """Eager's error in float16 and bfloat16 by truth key; why a precision has none; samples taken by probe."""
-    errors: dict[str, float] = {}
-    absent: dict[str, str] = {}
-    taken: dict[str, dict[str, int]] = {}
-    for precision in REDUCED:
-        started = time.perf_counter()
-        call = program.caller(program.load(reference.path, precision), precision)
-        found: dict[str, float] = {}
-        counts: dict[str, int] = {}
-        try:
-            for probe, arrays in given.items():
-                values, counts[probe] = _distances(reference, pool, call, probe, arrays, pools[probe], batch)
-                names = [f"{probe}/error/{precision}/{s.name}" for s in reference.outputs]
-                found |= dict(zip(names, values, strict=True))
-        except Exception as error:
-            absent[precision] = f"eager cannot run in it: {first_line(error)}"
-            continue
-        overflowed = sorted(key for key, value in found.items() if not np.isfinite(value))
-        errors |= {key: value for key, value in found.items() if np.isfinite(value)}
-        taken[precision] = counts
-        if overflowed:
-            absent[precision] = f"eager gives NaN or Inf in it: {', '.join(overflowed)}"
-        seconds[precision] = time.perf_counter() - started
-    return errors, absent, taken
-
-
-def _distances(
-    reference: _Reference,
-    pool: Any,
-    call: program.Call,
-    probe: str,
-    given: Arrays,
-    pools: Sequence[_Pool],
-    batch: int,
-) -> tuple[list[float], int]:
-    """max|y − y64| / scale of each output, and over how many samples."""
-    total = sample_count(reference.inputs, given)
-    rows = np.linspace(0, total - 1, min(total, SUBSAMPLE_BATCHES * batch)).astype(np.int64)
-    few = {s.name: given[s.name].take(rows, axis=batch_axis(s) or 0) for s in reference.inputs}
-    axes = [batch_axis(s) or 0 for s in reference.outputs]
-    truths = [np.concatenate(p.parts, axis=a).take(rows, axis=a) for p, a in zip(pools, axes, strict=True)]
-    largest, done = [0.0] * len(pools), 0
-
-    def run(piece: tuple[Arrays, int]) -> tuple[list[Array], int]:
-        return call(reference.ready(piece[0], stored=probe == "test")), piece[1]
-
-    for answers, count in pool.map(run, _lazily(reference, few, batch)):
-        for i, axis in enumerate(axes):
-            truth = truths[i].take(range(done, done + count), axis=axis)
-            distance = np.abs(answers[i].take(range(count), axis=axis) - truth).max(initial=0.0)
-            largest[i] = max(largest[i], float(distance)) if np.isfinite(distance) else float("inf")
-        done += count
-    return [relative(d, p.scale) for d, p in zip(largest, pools, strict=True)], done
-
-
 def _arrays(
-    reference: _Reference,
+    reference: Reference,
     given: Mapping[str, Arrays],
-    pools: Mapping[str, list[_Pool]],
+    pools: Mapping[str, list[Pool]],
     errors: Mapping[str, float],
     targets: npt.NDArray[np.generic] | None,
 ) -> dict[str, Array]:

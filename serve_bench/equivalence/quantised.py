@@ -188,6 +188,4 @@ def change_text(change: Mapping[str, float]) -> str:
     """ "accuracy −0.12 points [−0.20, −0.04]": the change and its 95 % interval."""
     if not change:
         return "its metric is not known without labels"
-    name = "accuracy" if "lost" in change else "R²"
-    middle, low, high = (0.0 - 100 * change[key] for key in ("drop", "drop_high", "drop_low"))
-    return f"{name} {middle:+.2f} points [{low:+.2f}, {high:+.2f}]"
+    return f"{'accuracy' if 'lost' in change else 'R²'} {judge.points_text(change)}"

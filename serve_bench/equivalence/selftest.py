@@ -31,7 +31,7 @@ from serve_bench.equivalence.truth import Truth, chosen_from, few_rows
 from serve_bench.worker import Worker, Workers
 
 Array = npt.NDArray[np.generic]
-RULES = 5
+RULES = 6
 """Raised when the faults or the verdict change: trials of older rules are made again."""
 SHARES = {"test": 96, "gaussian": 64, "uniform": 32, "constant": 4, LENGTHS: 60}
 """Samples of each probe, 256 in all."""

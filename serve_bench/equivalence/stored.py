@@ -7,7 +7,6 @@ them (type, shape, strides) stands in a pickle; it is read by an unpickler that 
 from __future__ import annotations
 
 import json
-import pickle
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,22 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from export.bundle.errors import BundleCorrupt
+from serve_bench.equivalence._torchscript_pickle import tensors_in
 
 Array = npt.NDArray[np.generic]
 SCALAR_TYPES = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f2", 7: "f4", 8: "f8", 12: "?", 13: "bf16"}
 """torch._export.serde.schema.ScalarType."""
-STORAGES = {
-    "ByteStorage": "u1",
-    "CharStorage": "i1",
-    "ShortStorage": "i2",
-    "IntStorage": "i4",
-    "LongStorage": "i8",
-    "HalfStorage": "f2",
-    "FloatStorage": "f4",
-    "DoubleStorage": "f8",
-    "BoolStorage": "?",
-    "BFloat16Storage": "bf16",
-}
 
 
 def read(path: Path, form: str) -> dict[str, Array]:
@@ -176,83 +164,13 @@ def _view(data: bytes | bytearray, place: _Place) -> Array:
     return np.lib.stride_tricks.as_strided(flat[place.offset :], place.sizes, steps)
 
 
-@dataclass(frozen=True)
-class _Storage:
-    dtype: str
-    key: str
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    storage: _Storage
-    offset: int
-    sizes: list[int]
-    strides: list[int]
-
-
-class _Inert:
-    """Stands for any class or function of a pickle: takes everything, does nothing, remembers its state."""
-
-    def __new__(cls, *_: Any, **__: Any) -> _Inert:
-        return super().__new__(cls)
-
-    def __init__(self, *arguments: Any, **_: Any) -> None:
-        self.held: list[Any] = list(arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        self.held = [state]
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.held.append({key: value})
-
-    def append(self, value: Any) -> None:
-        self.held.append(value)
-
-    def extend(self, values: Any) -> None:
-        self.held.extend(values)
-
-
-def _rebuild(storage: _Storage, offset: int, sizes: Any, strides: Any, *_: Any) -> _Tensor:
-    return _Tensor(storage, int(offset), [int(n) for n in sizes], [int(s) for s in strides])
-
-
-class _Reader(pickle.Unpickler):
-    """Resolves no name to anything that could act."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuild
-        if module == "torch" and name in STORAGES:
-            return name
-        return _Inert
-
-    def persistent_load(self, pid: Any) -> Any:
-        return _Storage(STORAGES[str(pid[1])], str(pid[2]))
-
-
 def _torchscript_places(archive: zipfile.ZipFile) -> Iterator[tuple[str, _Place]]:
     prefix = archive_prefix(archive, "/data.pkl")
     for part in ("data", "constants"):
         with archive.open(f"{prefix}/{part}.pkl") as stream:
-            root = _Reader(stream).load()
-        for name, tensor in _tensors(root, "" if part == "data" else "constants", set()):
-            where = f"{prefix}/{part}/{tensor.storage.key}"
-            yield name, _Place(where, tensor.storage.dtype, tensor.offset, tensor.sizes, tensor.strides)
-
-
-def _tensors(value: Any, where: str, seen: set[int]) -> Iterator[tuple[str, _Tensor]]:
-    if isinstance(value, _Tensor):
-        yield where, value
-        return
-    if not isinstance(value, (dict, list, tuple, _Inert)) or id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, _Inert):
-        items: Any = [("", v) for v in (*value.held, *vars(value).values())]
-    else:
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-    for key, inner in items:
-        yield from _tensors(inner, f"{where}.{key}".strip("."), seen)
+            for name, tensor in tensors_in(stream, "" if part == "data" else "constants"):
+                where = f"{prefix}/{part}/{tensor.storage.key}"
+                yield name, _Place(where, tensor.storage.dtype, tensor.offset, tensor.sizes, tensor.strides)
 
 
 def replace_tensors(path: Path, form: str, arrays: Mapping[str, Array], destination: Path) -> None:

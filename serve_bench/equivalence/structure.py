@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from export.bundle.errors import BundleCorrupt
 from export.bundle.types import Artifact, TensorSpec
 from export.formats.onnx import graphs, metadata_of, symbols_of
-from serve_bench.equivalence.stored import archive_prefix, unreadable
+from serve_bench.equivalence.stored import SCALAR_TYPES, archive_prefix, unreadable
 
 OWN_DOMAINS = ("", "ai.onnx")
+SYMBOL = re.compile(r"Symbol\('(?P<name>\w+)'")
 TRAINING_CALL = re.compile(r"torch\.(?P<call>\w*dropout|batch_norm)\((?P<arguments>[^()]*)\)")
 
 
@@ -140,8 +143,43 @@ def _attribute(node: Any, name: str) -> int:
 def _program(path: Path, artifact: Artifact, told: Mapping[str, str] | None) -> list[str]:
     with zipfile.ZipFile(path) as archive:
         prefix = archive_prefix(archive, "/archive_format")
-        module = json.loads(archive.read(f"{prefix}/models/model.json"))["graph_module"]
-    return list(_training_nodes(module["graph"]["nodes"]))
+        document = json.loads(archive.read(f"{prefix}/models/model.json"))
+    return [*_program_ends(document, artifact), *_training_nodes(document["graph_module"]["graph"]["nodes"])]
+
+
+def _program_ends(document: Any, artifact: Artifact) -> Iterator[str]:
+    """Inputs and outputs in their order: types, fixed and dynamic axes, and whether a dynamic one begins at 1."""
+    module, ranges = document["graph_module"], document["range_constraints"]
+    values = module["graph"]["tensor_values"]
+    for word, specs in (("input", artifact.inputs), ("output", artifact.outputs)):
+        found = [s[f"user_{word}"]["arg"] for s in module["signature"][f"{word}_specs"] if f"user_{word}" in s]
+        names = [argument["as_tensor"]["name"] for argument in found if "as_tensor" in argument]
+        if len(names) < len(specs):
+            yield f"it has {len(names)} {word}s, promised were {len(specs)}"
+            continue
+        for name, spec in zip(names, specs, strict=False):
+            yield from _program_axes(f"{word} {spec.name!r}", values[name], spec, ranges)
+
+
+def _program_axes(what: str, value: Any, spec: TensorSpec, ranges: Mapping[str, Any]) -> Iterator[str]:
+    code = SCALAR_TYPES.get(value["dtype"], "")
+    kind = "bfloat16" if code == "bf16" else np.dtype(code).name if code else "unknown"
+    if kind != spec.dtype:
+        yield f"{what} is of type {kind}, promised was {spec.dtype}"
+    if len(value["sizes"]) != len(spec.shape):
+        yield f"{what} has {len(value['sizes'])} axes, promised were {len(spec.shape)}"
+        return
+    for axis, (size, wanted) in enumerate(zip(value["sizes"], spec.shape, strict=True)):
+        fixed = size.get("as_int")
+        if isinstance(wanted, str) and fixed is not None:
+            yield f"axis {axis} of {what} is fixed at {fixed}, promised was any {wanted}"
+        elif isinstance(wanted, int) and fixed is not None and fixed != wanted:
+            yield f"axis {axis} of {what} is {fixed}, promised was {wanted}"
+        elif isinstance(wanted, str):
+            symbol = SYMBOL.match(size["as_expr"]["expr_str"])
+            least = ranges.get(symbol["name"], {}).get("min_val") if symbol else None
+            if least is not None and least > 1:
+                yield f"axis {axis} of {what} begins at {least}, promised was any {wanted}"
 
 
 def _training_nodes(nodes: Sequence[Any]) -> Iterator[str]:

@@ -64,6 +64,7 @@ def _svg(figure: Any, title: str) -> str:
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href", "href")
     text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = text.replace(INK, "var(--ink)").replace(GRID, "var(--line)").replace("#ffffff", "var(--paper)")
     text = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
     return text.replace("<svg", f'<svg role="img" aria-label="{_escaped(title)}"', 1).strip()
 
@@ -172,6 +173,46 @@ def throughput(summary: Summary) -> str:
         axis.set_ylabel("samples a second")
 
     return drawn((WIDE, 2.8), "Throughput against batch size, in samples a second", draw)
+
+
+def speedup(summary: Summary) -> str:
+    """Ratio to eager with its interval, a line for each form and batch, on a log axis; "" where nothing is compared.
+
+    The shaded band is [1/(1 + δ), 1 + δ] of the line's own batch: inside it two forms cannot be told apart.
+    """
+    rows = [r for r in summary.rows if r.ratio and r.boundary == "host"]
+    if not rows:
+        return ""
+    look = looks([r.subject for r in summary.rows])
+    several = len({r.batch for r in rows}) > 1
+
+    def draw(axis: Any) -> None:
+        from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+        low = min(r.ratio.low for r in rows if r.ratio)
+        high = max(r.ratio.high for r in rows if r.ratio)
+        axis.set_xscale("log")
+        axis.set_xlim(min(low, 1.0) / 1.15, max(high, 1.0) * 1.15)
+        for place, row in enumerate(rows):
+            assert row.ratio is not None
+            colour, mark = look[row.subject.label]
+            if row.delta is not None:
+                edges = [1 / (1 + row.delta), 1 + row.delta]
+                axis.plot(edges, [place, place], color=GRID, linewidth=9, solid_capstyle="butt", zorder=1)
+            axis.plot([row.ratio.low, row.ratio.high], [place, place], color=colour, linewidth=2, zorder=2)
+            axis.plot(row.ratio.value, place, marker=mark, markersize=6, color=colour, zorder=3)
+        axis.axvline(1, color=INK, linewidth=0.8, zorder=1)
+        names = [f"{plain(r.subject.label)}, batch {r.batch}" if several else plain(r.subject.label) for r in rows]
+        axis.set_yticks(range(len(rows)), names)
+        axis.set_ylim(len(rows) - 0.4, -0.6)
+        axis.grid(visible=False, axis="y")
+        axis.tick_params(axis="y", length=0)
+        axis.xaxis.set_major_locator(FixedLocator(ticks(*axis.get_xlim(), most=6)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_xlabel("times as fast as eager")
+
+    return drawn((WIDE, 0.8 + 0.26 * len(rows)), "Times as fast as eager, with 95 % intervals", draw)
 
 
 def error(summary: Summary) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from export.bundle.types import Boundary, Environment
+from serve_bench.equivalence.judge import points_text
 from serve_bench.reports import _format as show
 from serve_bench.reports.summary import Row, Subject, Summary
 
@@ -104,10 +105,7 @@ def discordant_text(subject: Subject) -> str:
     found = subject.against_truth
     if not found:
         return NONE
-    changed = ""
-    if "drop" in found:
-        middle, low, high = (0.0 - 100 * found[name] for name in ("drop", "drop_high", "drop_low"))
-        changed = f"{middle:+.2f} points [{low:+.2f}, {high:+.2f}]"
+    changed = points_text(found) if "drop" in found else ""
     if "lost" not in found:
         return f"R² {changed}" if abs(found["drop"]) >= SMALLEST_CHANGE else "none"
     lost, gained = (int(found[name]) for name in ("lost", "gained"))

@@ -114,6 +114,8 @@ def _latencies(summary: Summary) -> Iterator[str]:
     for batch, boundary in _tables.groups(summary):
         yield from _latency(summary, batch, boundary)
     yield f'<p class="legend">{escape(_tables.LEGEND)}</p>'
+    caption = "Times as fast as eager, with 95 % intervals; shaded: what this run cannot tell apart."
+    yield from _plot(_plots.speedup(summary), caption)
     key = _key(summary)
     yield from _panels(_plots.ecdf(summary), "Share of runs that took at most this long; time on a log axis.", key)
     yield from _plot(_plots.throughput(summary), "Samples a second at the median latency; both axes log.", key)

@@ -132,6 +132,60 @@ def test_training_is_seen_in_a_program_and_in_torchscript(tmp_path, train):
     torch.export.save(torch.export.export(net, (example,)), tmp_path / "model.pt2")
     torch.jit.trace(net, example, check_trace=False).save(str(tmp_path / "model.pt"))
     for name, form in (("model.pt2", "exported_program"), ("model.pt", "torchscript")):
-        found = structure.check(tmp_path / name, tiny_artifact(tmp_path / name, form))
+        every = structure.check(tmp_path / name, tiny_artifact(tmp_path / name, form))
+        found = [sentence for sentence in every if "training mode" in sentence]
         assert bool(found) is train, (form, found)
     assert structure.check(tmp_path / "none", replace(tiny_artifact(tmp_path, "tensorrt"))) == []
+
+
+@pytest.mark.parametrize(
+    ("ends", "shapes", "said"),
+    [
+        ({}, {0: {"min": 1}}, []),
+        ({}, None, ["axis 0 of input 'x' is fixed at 3, promised was any batch", "axis 0 of output 'y' is fixed at 3"]),
+        (
+            {},
+            {0: {"min": 2}},
+            ["axis 0 of input 'x' begins at 2, promised was any batch", "axis 0 of output 'y' begins"],
+        ),
+        ({"dtype": "int64"}, {0: {"min": 1}}, ["input 'x' is of type float32, promised was int64"]),
+        ({"shape": ("batch", 5)}, {0: {"min": 1}}, ["axis 1 of input 'x' is 4, promised was 5"]),
+        ({"shape": ("batch",)}, {0: {"min": 1}}, ["input 'x' has 2 axes, promised were 1"]),
+    ],
+)
+def test_the_ends_of_a_program_are_as_promised(tmp_path, ends, shapes, said):
+    torch = pytest.importorskip("torch")
+    from export.bundle.types import TensorSpec
+
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    axes = ({axis: torch.export.Dim("batch", **more) for axis, more in shapes.items()},) if shapes else None
+    made = torch.export.export(Net(), (torch.ones(3, 4),), dynamic_shapes=axes)
+    torch.export.save(made, tmp_path / "model.pt2")
+    given = {"name": "x", "dtype": "float32", "shape": ("batch", 4)} | ends
+    promised = tiny_artifact(
+        tmp_path / "model.pt2",
+        "exported_program",
+        inputs=(TensorSpec(**given),),
+        outputs=(TensorSpec(name="y", dtype="float32", shape=("batch", 4)),),
+    )
+    found = structure.check(tmp_path / "model.pt2", promised)
+    assert len(found) == len(said)
+    assert all(sentence.startswith(words) for sentence, words in zip(found, said, strict=True))
+
+
+def test_a_program_of_fewer_outputs_says_so(tmp_path):
+    torch = pytest.importorskip("torch")
+    from export.bundle.types import TensorSpec
+
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            return x * 2
+
+    torch.export.save(torch.export.export(Net(), (torch.ones(3, 4),)), tmp_path / "model.pt2")
+    spec = TensorSpec(name="x", dtype="float32", shape=(3, 4))
+    two = (replace(spec, name="y"), replace(spec, name="z"))
+    promised = tiny_artifact(tmp_path / "model.pt2", "exported_program", inputs=(spec,), outputs=two)
+    assert structure.check(tmp_path / "model.pt2", promised) == ["it has 1 outputs, promised were 2"]
