@@ -31,7 +31,15 @@ pytestmark = pytest.mark.skipif(not BROWSER, reason="no Chromium here to look at
 def looked_at(page, tmp_path, width, dark=False):
     path = tmp_path / f"{width}.html"
     path.write_text(FRAME.replace("WIDTH", str(width)).replace("PAGE", html.escape(page)))
-    words = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1600,3200", "--dump-dom"]
+    words = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--window-size=1600,3200",
+        "--dump-dom",
+    ]
     words += [f"--user-data-dir={tmp_path / 'profile'}", f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
     shown = subprocess.run([*words, path.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
     return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown, re.DOTALL).group(1)))
