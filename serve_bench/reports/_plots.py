@@ -11,9 +11,13 @@ from typing import Any
 from serve_bench.latency import stats
 from serve_bench.reports.summary import Row, Subject, Summary
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#3c9bd6", "#444444")
-"""Okabe and Ito's palette for colour-blind readers, yellow darkened for a light page."""
-MARKS = ("o", "s", "^", "D", "v", "P", "X")
+COLOURS = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00", "#3c9bd6", "#6b7280"),
+    *("#7b4fa3", "#5d8a00", "#b03060"),
+)
+"""Okabe and Ito's palette for colour-blind readers, yellow darkened for a light page, black lightened for a dark one,
+and three more where a bundle has many forms: marks tell those apart too."""
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 INK, GRID = "#333a44", "#dfe3e8"
 STYLE = {
     "svg.fonttype": "none",
@@ -89,12 +93,15 @@ def drawn(size: tuple[float, float], title: str, draw: Callable[[Any], None]) ->
         return _svg(figure, title)
 
 
-def ticks(low: float, high: float, most: int = 4) -> list[float]:
-    """At most `most` round numbers between two positive ends, about evenly spread on a log axis; at least two."""
+def ticks(low: float, high: float, most: int = 4, least: int = 2) -> list[float]:
+    """At most `most` round numbers between two positive ends, about evenly spread on a log axis; at least two.
+
+    The roundest numbers of which there are `least`, where there are any such.
+    """
     decades = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
         found = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
-        if len(found) >= 2:
+        if len(found) >= least:
             return found[:: math.ceil(len(found) / most)]
     return [low, high]
 
@@ -207,7 +214,7 @@ def speedup(summary: Summary) -> str:
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.grid(visible=False, axis="y")
         axis.tick_params(axis="y", length=0)
-        axis.xaxis.set_major_locator(FixedLocator(ticks(*axis.get_xlim(), most=6)))
+        axis.xaxis.set_major_locator(FixedLocator(ticks(*axis.get_xlim(), most=6, least=3)))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlabel("times as fast as eager")
