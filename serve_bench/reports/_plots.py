@@ -199,7 +199,8 @@ def speedup(summary: Summary) -> str:
         low = min(r.ratio.low for r in rows if r.ratio)
         high = max(r.ratio.high for r in rows if r.ratio)
         axis.set_xscale("log")
-        axis.set_xlim(min(low, 1.0) / 1.15, max(high, 1.0) * 1.15)
+        left, right = min(low, 1.0) / 1.15, max(high, 1.0) * 1.15
+        axis.set_xlim(left, right)
         for place, row in enumerate(rows):
             assert row.ratio is not None
             colour, mark = look[row.subject.label]
@@ -214,7 +215,7 @@ def speedup(summary: Summary) -> str:
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.grid(visible=False, axis="y")
         axis.tick_params(axis="y", length=0)
-        axis.xaxis.set_major_locator(FixedLocator(ticks(*axis.get_xlim(), most=6, least=3)))
+        axis.xaxis.set_major_locator(FixedLocator(ticks(left, right, most=6, least=3)))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlabel("times as fast as eager")
