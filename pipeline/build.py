@@ -158,7 +158,7 @@ class _Build:
     def _reuse_or_write(self, name: str, parent: Artifact) -> StageRecord:
         key = self._key(name, parent)
         record = self.place.reuse(name, key)
-        if record is not None and "failed" not in record.facts:
+        if record is not None and "failed" not in record.facts and not self._fallen(record):
             self.progress.done(f"export {name}", "up to date")
             return record
         self.on_change()
@@ -171,6 +171,13 @@ class _Build:
             (self.place.payload / path_of(name, self.export_options)).unlink(missing_ok=True)
             return self.place.commit(name, key, [], {"failed": str(error)})
         return self.place.commit(name, key, names, {"artifact": artifact})
+
+    def _fallen(self, record: StageRecord) -> bool:
+        """Whether a form that was kept costs more than is allowed now."""
+        from serve_bench.equivalence import quantised
+
+        change = record.facts["artifact"]["facts"].get("metric_change") or {}
+        return bool(quantised.why_fallen(change, self.options.max_metric_drop))
 
     def _held(self, artifact: dict[str, Any]) -> str:
         """Notes what the form just written costs the metric, and says it; raises ExportError for too much."""

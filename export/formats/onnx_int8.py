@@ -36,7 +36,7 @@ class OnnxInt8:
     precision: Precision = "int8"
     version = 1
     libraries = ("onnx", "onnxruntime", "onnxruntime-gpu")
-    options: tuple[str, ...] = ("max_metric_drop",)
+    options: tuple[str, ...] = ()
     on_request = True
     """Written only where its precision is asked for by name."""
     after_truth = True

@@ -43,7 +43,7 @@ def test_int8_is_made_on_request_verified_and_kept(tmp_path):
     assert bf16.passed, bf16.reason
     assert bf16.constants["mismatched"] == []
     again = outcome(tmp_path)
-    assert again.bundle.digest == made.bundle.digest
+    assert again.bundle.digest == made.bundle.digest, "what is not asked for stays, whatever it may cost"
 
 
 def test_a_form_that_costs_too_much_is_not_kept_and_fails_the_run(tmp_path, monkeypatch):
@@ -57,6 +57,15 @@ def test_a_form_that_costs_too_much_is_not_kept_and_fails_the_run(tmp_path, monk
     assert not list(found.bundle.payload.glob("*int8*"))
     with pytest.raises(ExportError, match=r"onnx-int8 could not be exported: accuracy -2\.50 points"):
         found.raise_for_failures()
+
+
+def test_a_form_that_was_kept_is_refused_by_a_lower_limit(tmp_path, monkeypatch):
+    fallen = {"lost": 9, "gained": 0, "p_value": 0.004, "drop": 0.025, "drop_low": 0.009, "drop_high": 0.044}
+    monkeypatch.setattr(quantised, "metric_change", lambda *_: fallen)
+    words = ("float32", "int8")
+    assert outcome(tmp_path, *words, max_metric_drop=3.0).built.not_built == ()
+    refused = [n.format for n in outcome(tmp_path, *words, max_metric_drop=2.0).built.not_built]
+    assert refused == ["onnx-int8", "onnx-int8-dynamic"]
 
 
 def test_a_form_that_falls_where_it_is_verified_fails(tmp_path, monkeypatch):
