@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from export.bundle.types import DatasetFacts, Measurement, Recipe
+from serve_bench.latency import drift, stats
 from serve_bench.reports import _format as show
 
 if TYPE_CHECKING:
@@ -74,13 +75,22 @@ def verdict(subjects: Sequence[Subject]) -> str:
 
 
 def warnings(rows: Sequence[Row]) -> Iterator[str]:
-    """A δ that hides differences, and warm-ups that did not settle."""
+    """A δ that hides differences, a machine that drifted, and warm-ups that did not settle."""
     wide = {_where(r): r.delta for r in rows if r.delta is not None and r.delta > WIDE_DELTA}
     if wide:
         deltas = ", ".join(f"{show.percent(delta)} at {where}" for where, delta in wide.items())
         yield (
             f"The machine was not steady: δ is {deltas}, and a smaller difference is not told apart. "
             "Measure again on a quiet machine, or with more --replicates."
+        )
+    medians = [stats.medians_by_replicate(r.latencies_ns, r.of_replicate) for r in rows if r.of_replicate]
+    found = drift.drift(medians)
+    if found is not None and found.p_value < drift.LIKELY and abs(found.share) > stats.LEAST_DELTA:
+        how = "slowed down" if found.share > 0 else "sped up"
+        yield (
+            f"The machine {how} by {show.percent(abs(found.share))} from the first replicate to the last "
+            f"(Mann-Kendall p {found.p_value:.2g}). Ratios are paired by replicate and stand; "
+            "latencies are those of this run alone."
         )
     unsettled = [r for r in rows if not r.error and r.unsettled / r.replicates >= MANY_UNSETTLED]
     if unsettled:

@@ -132,6 +132,20 @@ def test_a_wide_delta_and_warm_ups_that_did_not_settle_are_warned_of():
     assert " % at batch 1, and" in warning
 
 
+def test_a_machine_that_slowed_down_is_warned_of():
+    records = []
+    for record, base in zip(whole().records["measurement"], (1000, 400, 700), strict=True):
+        latencies = tuple(round(base * 1.05 ** (r / 9)) for r in range(10) for _ in range(12))
+        replicates = tuple(r for r in range(10) for _ in range(12))
+        facts = record.facts | {"unsettled_replicates": 0, "replicates": 10}
+        rounds = (0,) * 120
+        made = replace(record, latencies_ns=latencies, replicates=replicates, rounds=rounds, facts=facts)
+        records.append(made)
+    (warning,) = summarise(whole(measurement=records)).warnings
+    assert warning.startswith("The machine slowed down by 5.")
+    assert "Mann-Kendall p 5.5e-07" in warning  # 2 of 10! orders
+
+
 def test_a_row_without_a_figure_says_why():
     records = whole().records["measurement"]
     broken = replace(records[1], latencies_ns=(), replicates=(), rounds=(), error="out of memory")

@@ -1,0 +1,68 @@
+"""Trends over replicates: against scipy's exact test and by construction."""
+
+import itertools
+import math
+import random
+
+import pytest
+
+from serve_bench.latency.drift import drift, kendall
+
+scipy = pytest.importorskip("scipy.stats")
+
+
+@pytest.mark.parametrize("count", [3, 5, 10, 14])
+def test_the_exact_p_value_is_scipys(count):
+    draw = random.Random(count)
+    for _ in range(20):
+        values = [draw.random() for _ in range(count)]
+        known = scipy.kendalltau(range(count), values, method="exact")
+        score, p_value = kendall(values)
+        assert p_value == pytest.approx(known.pvalue, abs=1e-12)
+        assert score == pytest.approx(known.statistic * count * (count - 1) / 2)
+
+
+def test_the_exact_p_value_counts_permutations():
+    scores = [kendall(order)[0] for order in itertools.permutations(range(5))]
+    for wanted in {abs(s) for s in scores}:
+        values = next(order for order in itertools.permutations(range(5)) if abs(kendall(order)[0]) == wanted)
+        assert kendall(values)[1] == pytest.approx(sum(abs(s) >= wanted for s in scores) / 120)
+
+
+def test_ties_take_the_normal_approximation_with_their_variance():
+    # n = 6, 15 pairs, one tie: S = 14, variance (6·5·17 − 2·1·9) / 18; z = 13 / √variance.
+    score, p_value = kendall([1, 2, 2, 3, 4, 5])
+    variance = (6 * 5 * 17 - 18) / 18
+    assert score == 14
+    assert p_value == pytest.approx(2 * scipy.norm.sf(13 / math.sqrt(variance)))
+    assert kendall([1.0, 1.0, 1.0, 1.0]) == (0, 1.0)
+    assert kendall([1.0, 2.0])[1] == 1.0
+
+
+def test_a_machine_that_slows_down_by_a_tenth_is_seen_in_all_cells_together():
+    cells = [{r: base * 1.1 ** (r / 9) for r in range(10)} for base in (1e3, 5e6)]
+    found = drift(cells)
+    assert found.share == pytest.approx(0.1)
+    assert found.p_value == pytest.approx(2 / math.factorial(10))
+
+
+def test_one_disturbed_replicate_is_no_drift():
+    steady = dict.fromkeys(range(10), 1000.0)
+    steady[4] = 3e3
+    found = drift([steady])
+    assert found.share == pytest.approx(0.0)
+    assert found.p_value > 0.5
+
+
+def test_chance_alone_is_called_drift_as_often_as_it_says():
+    draw = random.Random(0)
+    called = 0
+    for _ in range(2000):
+        found = drift([{r: math.exp(draw.gauss(0, 0.01)) for r in range(10)} for _ in range(3)])
+        called += found.p_value < 0.05
+    assert called / 2000 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
+
+
+def test_too_few_replicates_say_nothing():
+    assert drift([{0: 1.0, 1: 2.0}]) is None
+    assert drift([]) is None
