@@ -50,11 +50,8 @@ class Onnx:
             precision=self.precision,
             libraries=self.libraries,
             facts={
-                "opset": opset_of(model),
-                "ir_version": model.ir_version,
+                **facts_of(model),
                 "opset_asked": source.options.opset,
-                "nodes": len(model.graph.node),
-                "operators": sorted({node.op_type for graph in graphs(model.graph) for node in graph.node}),
                 "typed": "float16 inside, float32 at inputs and outputs" if half else "float32",
             },
         )
@@ -99,6 +96,16 @@ def _at_lowest_opset(program: Any, lowest: int, names: dict[str, list[str]]) -> 
 
 def _is_about_opset(error: BaseException) -> bool:
     return "opset" in words_of(error).lower()
+
+
+def facts_of(model: Any) -> dict[str, Any]:
+    """What an artifact promises of its graph."""
+    return {
+        "opset": opset_of(model),
+        "ir_version": model.ir_version,
+        "nodes": len(model.graph.node),
+        "operators": sorted({node.op_type for graph in graphs(model.graph) for node in graph.node}),
+    }
 
 
 def opset_of(model: Any) -> int:

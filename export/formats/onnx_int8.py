@@ -19,7 +19,7 @@ from export.bundle.errors import ExportError
 from export.bundle.types import Artifact, Precision, TensorSpec
 from export.formats._base import Arrays, Source
 from export.formats._write import exporting, parent_content, record
-from export.formats.onnx import checked, graphs, opset_of
+from export.formats.onnx import checked, facts_of, graphs
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """Operators with weights to quantise."""
@@ -69,10 +69,7 @@ class OnnxInt8:
             precision=self.precision,
             libraries=self.libraries,
             facts={
-                "opset": opset_of(model),
-                "ir_version": model.ir_version,
-                "nodes": len(model.graph.node),
-                "operators": sorted({node.op_type for graph in graphs(model.graph) for node in graph.node}),
+                **facts_of(model),
                 "quantisation": "dynamic" if self.dynamic else "static",
                 "typed": "int8 weights, uint8 activations, float32 at inputs and outputs",
                 "calibration": {"samples": samples, "ranges": "least and largest value"} if samples else None,
