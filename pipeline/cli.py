@@ -53,10 +53,9 @@ def _progress(quiet: bool) -> Any:
 
 
 def _finish(outcome: Any, as_json: bool) -> None:
-    from pipeline.table import print_outcome
+    from pipeline.table import print_outcomes
 
-    print_outcome(outcome, as_json=as_json)
-    outcome.raise_for_failures()
+    print_outcomes([outcome], as_json=as_json)
 
 
 @main.command("train-export", short_help="train, export, verify, measure, report")
@@ -208,9 +207,9 @@ def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -
     pipeline bench artifacts/cnn --backend eager --backend onnxruntime-cpu --batch 1
     """
     from pipeline.run import bench_paths
+    from pipeline.table import print_outcomes
 
-    for outcome in bench_paths(bundles, _options(**given), _progress(quiet)):
-        _finish(outcome, as_json)
+    print_outcomes(bench_paths(bundles, _options(**given), _progress(quiet)), as_json=as_json)
 
 
 @main.command(short_help="the report, from the records")

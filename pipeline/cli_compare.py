@@ -21,7 +21,7 @@ class Percent(click.ParamType):  # type: ignore[type-arg]
             share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
         except ValueError:
             share = -1.0
-        if not 0 <= share < 10:
+        if not 0 <= share < (10 if text.endswith("%") else 1):
             self.fail(f"{text}: is no share such as 5% or 0.05", param, ctx)
         return share
 
@@ -42,7 +42,10 @@ class Percent(click.ParamType):  # type: ignore[type-arg]
 @click.option("--anyway", is_flag=True, help="Compare unlike environments and other models too.")
 @DEVICE
 @stack(JUDGING, MEASURING, COMMON)
+@click.pass_context
 def compare(
+    context: click.Context,
+    /,
     base: Path,
     new: Path,
     fail_if_slower: float | None,
@@ -63,13 +66,16 @@ def compare(
     pipeline compare artifacts/cnn other/cnn --alternate 5 --backend onnxruntime-cpu --batch 1
     """
     from pipeline.cli import _options, _progress
-    from pipeline.compare import alternate, compared, side_of
+    from pipeline.compare import alternate, compared, only, side_of
     from pipeline.table import print_comparison
 
     options, progress = _options(**given), _progress(quiet)
     if pairs is not None:
         found = alternate(base, new, pairs, options, progress)
     else:
-        found = compared(side_of(base), side_of(new), anyway=anyway)
+        asked = context.get_parameter_source("batches") is click.core.ParameterSource.COMMANDLINE
+        batches = options.batches if asked else ()
+        sides = [only(side_of(path), options.backends, batches) for path in (base, new)]
+        found = compared(*sides, anyway=anyway)
     print_comparison(found, as_json=as_json)
     found.raise_if_slower(fail_if_slower)

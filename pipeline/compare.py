@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,10 @@ def _of_file(path: Path) -> Side:
     if schema != SCHEMA or "reports" not in document:
         raise UsageError(f"{path}: is no measurement file of schema {SCHEMA}; write one with `pipeline bench --json`")
     try:
-        (report,) = document["reports"]
+        reports = document["reports"]
+        if len(reports) > 1:
+            raise UsageError(f"{path}: holds {len(reports)} bundles; name a file of one")
+        (report,) = reports
         cells = {
             (row["subject"], int(row["batch"]), str(row["boundary"])): (
                 stats.medians_by_replicate(row["latencies_ns"], row["of_replicate"]),
@@ -146,6 +149,19 @@ def _of_file(path: Path) -> Side:
     if not cells:
         raise UsageError(f"{path}: holds no measurements; take some with `pipeline bench`")
     return Side(name=str(path), model=model, environment=environment, where=where, cells=cells)
+
+
+def only(side: Side, backends: Sequence[str], batches: Sequence[int]) -> Side:
+    """The cells of these backends and batches, all where none is named; raises UsageError where none is left."""
+    left = {
+        cell: runs
+        for cell, runs in side.cells.items()
+        if (not backends or cell[0].split()[0] in backends) and (not batches or cell[1] in batches)
+    }
+    if not left:
+        asked = ", ".join([*backends, *(f"batch {batch}" for batch in batches)])
+        raise UsageError(f"{side.name}: holds no measurement of {asked}")
+    return replace(side, cells=left)
 
 
 def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
@@ -222,13 +238,18 @@ def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Pro
     """Measures both, `pairs` times each, taking turns; the order of a pair changes from one to the next."""
     from pipeline.run import bench_paths
 
-    runs: dict[Path, list[Side]] = {base: [], new: []}
+    for path in (base, new):
+        if not path.is_dir():
+            raise UsageError(f"{path}: is no bundle, and --alternate measures two")
+        Bundle.open(path)
+    first: list[Side] = []
+    second: list[Side] = []
     for pair in range(pairs):
-        for path in (base, new) if pair % 2 == 0 else (new, base):
+        turns = ((base, first), (new, second))
+        for path, runs in turns if pair % 2 == 0 else turns[::-1]:
             for outcome in bench_paths([path], options, progress):
                 outcome.raise_for_failures()
-            runs[path].append(_newest(path))
-    first, second = runs[base], runs[new]
+            runs.append(_newest(path))
     common = [cell for cell in first[0].cells if all(cell in side.cells for side in (*first, *second))]
     rows = []
     for cell in common:

@@ -105,11 +105,15 @@ def batches_of(bundle: Bundle, options: Options) -> tuple[int, ...]:
     return options.batches if fixed is None or options.batches != BATCHES else (fixed,)
 
 
-def write_verdicts(bundle: Bundle, judged: Judged) -> None:
-    """verification.json beside the payload, for other programs; left alone where it says the same already."""
+def write_verdicts(bundle: Bundle, judged: Judged, threads: int) -> None:
+    """verification.json beside the payload: the latest verdict on every form in this environment, whatever was asked
+    for now; left alone where it says the same already."""
     from serve_bench.equivalence.document import FILE, document
+    from serve_bench.equivalence.records import latest
 
-    found = document(judged.verifications, judged.missing, bundle.root.resolve().name)
+    cells, _ = plan(bundle.artifacts, None, "auto")
+    verdicts = latest(bundle, cells, environment().id, threads)
+    found = document(verdicts, judged.missing, bundle.root.resolve().name)
     path, data = bundle.root / FILE, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode()
     if not path.is_file() or path.read_bytes() != data:
         write_atomic(path, data)

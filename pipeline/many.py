@@ -16,6 +16,7 @@ from pathlib import Path
 from export.bundle.errors import BundleError, ExportError, UsageError
 from export.bundle.store import is_bundle
 from export.bundle.types import ModelSpec
+from export.bundle.workspace import check_writable
 from export.progress import Progress
 from export.registry import entries, entry
 from pipeline import results
@@ -129,6 +130,7 @@ def train_export_many(
     chosen = list(known) if everything else list(dict.fromkeys(ids))
     for name in chosen:
         entry("pipeline.models", "model", name)
+    check_writable(options.out)
     finished = _each(chosen, words, jobs, options.out, progress, bench=bench)
     found = _rows(chosen, options.out)
     shown = tuple(row for row in found if row.id in chosen)
@@ -139,7 +141,10 @@ def _rows(ids: Sequence[str], out: Path) -> list[Row]:
     """Of the models `ids`, and of every other that has a bundle in `out`."""
     specs = [spec for model in entries("pipeline.models").values() for spec in variants(model)]
     there = [spec for spec in specs if (spec.id in ids and not spec.variant) or is_bundle(out / spec.name)]
-    deployed = {(spec.id, spec.variant): deployed_from_bundle(out / spec.name, spec.dataset) for spec in there}
+    deployed = {
+        (spec.id, spec.variant): deployed_from_bundle(out / spec.name, spec.dataset, results.metric_of(spec))
+        for spec in there
+    }
     kept = results.read()
     found = rows([*_trained_here(there, out, kept), *kept], deployed, list(dict.fromkeys(spec.id for spec in there)))
     return [row for row in found if row.deployed or row.recipes]

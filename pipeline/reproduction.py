@@ -57,6 +57,8 @@ class Deployed:
     """How many times as fast as eager it is there."""
     reason: str = ""
     """Why there is no bundle."""
+    figure: float | None = None
+    """The metric of this very training."""
     data: str = ""
     """Which data it was trained on, where that is not the model's own."""
 
@@ -177,8 +179,8 @@ def _samples(spec: ModelSpec) -> int:
     return {"mnist": 10_000, "digits-8x8": 360, "names": 100}.get(spec.dataset, 1)
 
 
-def deployed_from_bundle(root: Path, dataset: str) -> Deployed:
-    """Verdict and fastest backend of the bundle at `root`, from its records; `dataset` is its model's own."""
+def deployed_from_bundle(root: Path, dataset: str, metric: str) -> Deployed:
+    """Verdict, fastest backend and figure of the bundle at `root`, from its records; `dataset` is its model's own."""
     from export.bundle.store import Bundle
     from serve_bench.reports.summary import summarise
 
@@ -186,7 +188,8 @@ def deployed_from_bundle(root: Path, dataset: str) -> Deployed:
         bundle = Bundle.open(root)
         used = bundle.manifest.dataset
         data = "" if used.name == dataset else f"trained on {used.name}, not on {dataset}"
-        return replace(_deployed(summarise(bundle)), data=data)
+        figure = bundle.manifest.training.metrics.get(metric)
+        return replace(_deployed(summarise(bundle)), data=data, figure=figure)
     except BundleError as error:
         return Deployed(verdict="", backend="", ratio=None, reason=str(error))
 

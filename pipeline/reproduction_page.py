@@ -23,10 +23,11 @@ HEADINGS = (
     "training: published",
     "fast",
     "share",
+    "this folder's",
     "exported forms",
     "fastest at batch 1",
 )
-BRIEF = ("model", "published", "ours", "fast", "share", "forms", "fastest at batch 1")
+BRIEF = ("model", "published", "ours", "fast", "this one", "forms", "fastest at batch 1")
 """Headings of the terminal's table, which is 80 columns wide at least."""
 FIGURES = {
     "test_accuracy": "accuracy, higher is better",
@@ -37,8 +38,9 @@ LEGEND = (
     "Ours: mean ± standard deviation over seeds (their number). Reproduced: inside the 95 % interval of the test set "
     "joined with the spread over seeds. Reaches it: the mean of fast is at least the best that the document saw; where "
     "that gives no figure, the best run of its recipe, in brackets. Training: median wall time; share: that of fast in "
-    "that of published. A figure that was not run is left blank. Figures of training are those kept in "
-    "results/zoo.jsonl, joined by this folder's where its seed is new, and recipe and data are theirs."
+    "that of published. This folder's: the one training whose bundle lies here (* on other data than the model's). A "
+    "figure that was not run is left blank. The other figures are those kept in results/zoo.jsonl, joined by this "
+    "folder's where its seed is new, and recipe and data are theirs."
 )
 
 
@@ -62,9 +64,17 @@ def cells(row: Row) -> list[str]:
         _seconds(ours),
         _seconds(fast),
         f"{row.wall:.2f}" if row.wall is not None else "",
+        _own(row),
         ("no bundle" if row.deployed.reason else row.deployed.verdict) if row.deployed else "",
         _best(row.deployed),
     ]
+
+
+def _own(row: Row) -> str:
+    """The figure of the training whose bundle lies here; a star where it was on other data than the model's own."""
+    if row.deployed is None or row.deployed.figure is None:
+        return ""
+    return number(row.deployed.figure, row.metric) + ("*" if row.deployed.data else "")
 
 
 def yes_or_no(said: bool | None) -> str:
@@ -86,7 +96,7 @@ def brief(row: Row, *, narrow: bool = False) -> list[str]:
     if narrow:
         figures = [figures[0].partition(" (")[0], *(text.partition(" ±")[0].partition(" (")[0] for text in figures[1:])]
     name = "\n  ".join([row.id, *row.variant.split()]) if narrow else label(row)
-    return [name, *figures, full["share"], full["exported forms"], full["fastest at batch 1"]]
+    return [name, *figures, full["this folder's"], full["exported forms"], full["fastest at batch 1"]]
 
 
 def remarks(row: Row) -> list[str]:

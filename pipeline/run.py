@@ -95,7 +95,7 @@ def _judge(
 ) -> Outcome:
     judged = verify(bundle, options, workers, progress)
     record_absent(bundle, judged, built.not_built if built else None)
-    write_verdicts(bundle, judged)
+    write_verdicts(bundle, judged, options.threads)
     if bench != "no":
         measure(bundle, judged, options, workers, progress, again=bench == "again")
     with progress.stage("report") as bar:

@@ -46,18 +46,38 @@ def _style(cell: str, cells: int) -> str:
     return "bold red" if cell == "not the same" else ""
 
 
+def print_reports(bundles: Sequence[Any]) -> None:
+    """What the records of bundles say, as one JSON document."""
+    from export.registry import entry
+    from serve_bench.reports.summary import summarise
+
+    print(entry("serve_bench.reports", "report format", "json").render([summarise(bundle) for bundle in bundles]))
+
+
+def print_outcomes(outcomes: Iterable[Any], *, as_json: bool) -> None:
+    """A table after each, or one document of all; then raises where one of them failed."""
+    found = []
+    for outcome in outcomes:
+        found.append(outcome)
+        if not as_json:
+            print_outcome(outcome, as_json=False)
+            outcome.raise_for_failures()
+    if as_json:
+        print_reports([outcome.bundle for outcome in found])
+        for outcome in found:
+            outcome.raise_for_failures()
+
+
 def print_outcome(outcome: Any, *, as_json: bool) -> None:
     """The one table of a run, what is absent and why, and where the report and the bundle lie."""
     from serve_bench.reports import _tables
     from serve_bench.reports._facts import FIRST
     from serve_bench.reports.summary import summarise
 
-    summary = summarise(outcome.bundle)
     if as_json:
-        from export.registry import entry
-
-        print(entry("serve_bench.reports", "report format", "json").render([summary]))
+        print_reports([outcome.bundle])
         return
+    summary = summarise(outcome.bundle)
     columns = [
         ("backend", "left"),
         ("p50 [99 % bound]", "right"),
@@ -93,6 +113,10 @@ def _print_notes(summary: Summary) -> None:
     if any(subject.error is not None for subject in summary.subjects):
         print(_tables.ERROR_NOTE)
     for subject in summary.subjects:
+        if subject.precision_asked == "int8" and subject.error is not None:
+            print(
+                f"{subject.label}: {_tables.OWN_GRAPH}; against the model itself: {_tables.discordant_text(subject)}."
+            )
         if found := _tables.computes_in(subject):
             print(f"{subject.label} {found} here.")
 
@@ -242,11 +266,16 @@ def print_comparison(found: Any, *, as_json: bool) -> None:
 
 
 def print_answers(answers: Iterable[Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json(list(answers))
+    if not as_json:
+        for answer in answers:
+            print(answer)
         return
-    for answer in answers:
-        print(answer)
+    found: list[Any] = []
+    try:
+        found.extend(answers)
+    finally:
+        if found or sys.exc_info()[0] is None:
+            print_json(found)
 
 
 def print_doctor(statuses: Sequence[Any], *, as_json: bool) -> None:

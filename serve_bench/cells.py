@@ -125,7 +125,7 @@ def _cells(
         found = found[:1]
     reason = backend.missing(device)
     if reason is None and not found:
-        reason = f"the bundle holds nothing that {backend.name} reads: export it with {backend.reads}"
+        reason = f"nothing that was asked for is in a form that {backend.name} reads: export it with {backend.reads}"
     if reason is not None:
         rows: Sequence[Artifact | None] = found or [None]
         return [], [Missing(backend.name, a, device, reason, named) for a in rows]

@@ -94,6 +94,8 @@ def _answers(
         progress.note(f"{path}: {read.read_as}")
     elif progress is not None and _is_file(path):
         progress.note(f"{path}: taken as a text, although a file of that name lies here")
+    elif progress is not None and Path(path).suffix:
+        progress.note(f"{path}: taken as a text; there is no file of that name")
     sample, samples = 0, sample_count(artifact.inputs, read.arrays)
     for piece, count in slices(artifact.inputs, read.arrays, batch):
         session.bind(piece)

@@ -145,6 +145,32 @@ def test_one_changed_weight_fails_and_is_not_measured(copy, run, monkeypatch):
     assert "not the same: " in result.stdout
 
 
+def test_the_document_keeps_every_verdict_whatever_is_asked_for_now(copy, run):
+    every = json.loads((copy / "verification.json").read_text())
+    assert run("verify", copy, "--backend", "onnxruntime-cpu", "--precision", "float32").returncode == 0
+    after = json.loads((copy / "verification.json").read_text())
+    assert len(after["verifications"]) == len(every["verifications"]) > 1
+    assert run("verify", copy, "--backend", "null").returncode == 1
+    assert run("report", copy, "--format", "html", "-o", copy / "x.html").returncode == 0
+    assert "are not the same model" not in (copy / "x.html").read_text()
+
+
+def test_several_bundles_are_one_json_document(copy, made, run, tmp_path):
+    other = shutil.copytree(copy, tmp_path / "other")
+    words = ["--backend", "onnxruntime-cpu", "--batch", "1", "--budget", "0.2", "--replicates", "2"]
+    result = run("bench", copy, other, *words, "--json")
+    assert result.returncode == 0, result.stderr
+    assert len(json.loads(result.stdout)["reports"]) == 2
+
+
+def test_good_answers_are_printed_beside_a_bad_input(made, run, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((28, 28), np.uint8))
+    result = run("predict", made.root, tmp_path / "none.npy", tmp_path / "x.npy", "--json")
+    assert result.returncode == 1
+    assert [a["source"] for a in json.loads(result.stdout)] == [str(tmp_path / "x.npy")]
+    assert "1 of 2 inputs could not be answered" in result.stderr
+
+
 def test_a_corrupt_file_is_named(copy, run):
     path = copy / "payload/model.onnx"
     path.write_bytes(path.read_bytes()[:-1])

@@ -158,7 +158,8 @@ class ProbeResult:
     output: str
     samples: int
     error: float
-    """max|y_b − y_64| / scale, scale = max|y_64| pooled over the probe's class."""
+    """max|y_b − y_64| / scale, scale = max|y_64| pooled over the probe's class; y_64 is float64's answer, of an int8
+    form that of its own graph."""
     reference: float
     """The same for eager in the precision that this backend computes in."""
     band: float
@@ -170,7 +171,7 @@ class ProbeResult:
     worst_value: float | None = None
     """The backend's value there."""
     worst_truth: float | None = None
-    """float64's value there."""
+    """float64's value there; of an int8 form that of its own graph in float64."""
     passed: bool
 
 
@@ -213,12 +214,13 @@ class Verification:
     first_wrong: str = ""
     """The first node outside its band, in words; empty where none was looked for or found."""
     decisions: int
-    """Samples whose answer was compared with float64's."""
+    """Samples whose answer was compared with float64's; of an int8 form with its own graph's."""
     disagreements: tuple[Disagreement, ...]
     metric: Mapping[str, float]
     """The task's metrics on this backend: {"test_accuracy": 0.9941, …}; empty without labels."""
     against_truth: Mapping[str, float] = field(default_factory=dict)
-    """Test samples that only float64 answers rightly ("lost"), that only this backend does ("gained"), "p_value"."""
+    """Test samples that only float64 answers rightly ("lost"), that only this backend does ("gained"), "p_value"; those
+    with an "other" answer of all "samples"; the fall of the metric, a fraction ("drop", "drop_low", "drop_high")."""
     non_finite: Mapping[str, str] = field(default_factory=dict)
     """How it takes NaN and infinity beside eager, in words: a property, not a verdict."""
     passed: bool

@@ -22,7 +22,7 @@ def document(verifications: Sequence[Verification], missing: Sequence[Missing], 
     return {
         "schema": SCHEMA,
         "subject": subject,
-        "passed": all(v.passed for v in verifications),
+        "passed": bool(verifications) and all(v.passed for v in verifications),
         "verifications": to_json(list(verifications)),
         "missing": [_absent(m) for m in missing],
     }
@@ -41,7 +41,10 @@ def schema() -> dict[str, Any]:
         {
             "schema": {"const": SCHEMA, "description": "Version of this schema."},
             "subject": {"type": "string", "description": "The bundle's folder name, or the name of a bare file."},
-            "passed": {"type": "boolean", "description": "Whether every form that was verified is the same model."},
+            "passed": {
+                "type": "boolean",
+                "description": "Whether every form that was verified is the same model; false where none was.",
+            },
             "verifications": tuple[Verification, ...],
             "missing": {
                 "type": "array",

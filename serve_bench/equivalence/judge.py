@@ -120,7 +120,8 @@ def change(truth: Truth, task: str, output: str | None, answers: Mapping[str, Ar
     """What a backend changes of the task's metric on the test set, beside float64; empty without labels or targets.
 
     "drop" is the fall of accuracy or R² as a fraction, "drop_low" and "drop_high" its 95 % interval; of a classifier
-    also "lost", "gained" and "p_value" of the samples that only one of float64 and the backend answers rightly.
+    also "lost", "gained" and "p_value" of the samples that only one of float64 and the backend answers rightly, and how
+    many of all "samples" get an "other" answer than float64's.
     """
     if task == "regression" and truth.targets is not None:
         name = truth.output_names[0]
@@ -132,7 +133,9 @@ def change(truth: Truth, task: str, output: str | None, answers: Mapping[str, Ar
         return {}
     lost, gained, p_value = decisions.discordant(answers[output], truth.outputs("test")[output], truth.labels)
     fallen = decisions.share_change(lost, gained, len(truth.labels))
-    return {"lost": lost, "gained": gained, "p_value": p_value} | dict(zip(DROP, fallen, strict=True))
+    other = int((answers[output].argmax(axis=1) != truth.outputs("test")[output].argmax(axis=1)).sum())
+    counts = {"lost": lost, "gained": gained, "p_value": p_value, "other": other, "samples": len(truth.labels)}
+    return counts | dict(zip(DROP, fallen, strict=True))
 
 
 def points_text(change: Mapping[str, float]) -> str:

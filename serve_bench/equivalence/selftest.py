@@ -37,6 +37,7 @@ SHARES = {"test": 96, "gaussian": 64, "uniform": 32, "constant": 4, LENGTHS: 60}
 """Samples of each probe, 256 in all."""
 LIMIT = 4
 """Faults of one kind in one file."""
+UNTRIED = ("int8", "bfloat16")
 SOUND = "nothing changed"
 """The kind of the trial of each file as it is: what rejects it says nothing by rejecting its copies."""
 RUNS_ON = {"exported_program": "eager", "torchscript": "torchscript", "onnx": "onnxruntime-cpu"}
@@ -93,12 +94,16 @@ def run(bundle: Bundle, workers: Workers, seconds: float | None, progress: Progr
     known = {t.key: t for t in kept(bundle)}
     jobs, absent = [], {}
     for artifact in bundle.artifacts:
-        if artifact.precision == "int8":
-            absent[artifact.name] = "faults of int8 forms are not among the trials"
+        if artifact.precision in UNTRIED:
+            absent[artifact.name] = f"faults of {artifact.precision} forms are not among the trials"
         elif artifact.format in RUNS_ON:
             jobs += list(_jobs(bundle, artifact, seed))
         elif artifact.format != "weights":
-            absent[artifact.name] = "its constants cannot be read, and there is no GPU here to run it"
+            absent[artifact.name] = (
+                "its constants cannot be read, and only a GPU runs it"
+                if artifact.format == "tensorrt"
+                else "no backend runs it by itself"
+            )
     todo = [job for job in jobs if job.key not in known]
     end = None if seconds is None else time.monotonic() + seconds
     bench = _Bench(bundle, workers)

@@ -34,6 +34,8 @@ def headline(rows: Sequence[Row]) -> str:
         return "Nothing was measured yet."
     batches = sorted({row.batch for row in rows})
     ends = [e for e in (_at(rows, batches[0]), _at(rows, batches[-1]) if len(batches) > 1 else None) if e]
+    if not ends and any(row.word == "baseline" for row in rows):
+        return "Only eager was measured: there is nothing to compare it with."
     if not ends:
         return "There is no eager baseline in this run: latencies stand alone."
     sentence = _claim(*ends[0])
@@ -69,6 +71,11 @@ def verdict(subjects: Sequence[Subject]) -> str:
     if failed:
         names = ", ".join(s.label for s in failed)
         return f"{len(failed)} of {len(judged)} verified forms are not the same model: {names}."
+    if any(s.precision_asked == "int8" for s in judged):
+        return (
+            f"All {len(judged)} verified forms pass: as close to float64 as their bands ask; int8 forms to their own "
+            "quantised graph, which costs the metric no more than was allowed."
+        )
     if len(judged) == 1:
         return "The one verified form is the same model: as close to float64 as its band asks."
     return f"All {len(judged)} verified forms are the same model: as close to float64 as their bands ask."

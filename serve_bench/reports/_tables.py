@@ -73,7 +73,10 @@ def computes_in(subject: Subject) -> str:
 
 
 def decisions_text(subject: Subject) -> str:
-    """ "0 of 10,000"."""
+    """ "0 of 10,000": test samples that are answered otherwise than by the model in float64."""
+    if subject.precision_asked == "int8":
+        found = subject.against_truth
+        return f"{int(found['other']):,} of {int(found['samples']):,}" if "other" in found else NONE
     return f"{subject.disagreements:,} of {subject.decisions:,}" if subject.decisions else NONE
 
 
@@ -205,6 +208,11 @@ ERROR_HEADING = "error against float64 (band)"
 RATIO_NOTE = "Ratio to eager: averaged over ratios within each replicate, so not the quotient of the p50s shown."
 DELTA_NOTE = "δ is this run's own spread of a form against itself, at least 1 %."
 ERROR_NOTE = "Error: on the worst of all probes, the one nearest its band."
+OWN_GRAPH = "its error is against its own quantised graph in float64"
+OWN_NOTE = (
+    "An int8 form passes where it computes its own quantised graph, which its error is against, and where the metric "
+    "falls by no more than was allowed; other answers and the metric's change are against the model in float64."
+)
 LEGEND = (
     "p50, p90, p99: with distribution-free bounds that hold with 99 % each, and only where the sample bears them "
     f"(11, 64, 662 runs). {RATIO_NOTE} A replicate is made of new processes and sessions; the interval is the 95 % one "

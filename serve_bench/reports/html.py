@@ -74,6 +74,8 @@ def _equivalence(summary: Summary) -> Iterator[str]:
     yield f"<h2>Is it the same model?</h2><p>{escape(summary.verdict)}</p>"
     yield from _plot(_plots.error(summary), _tables.ERROR_LEGEND)
     yield from _table("Every form against float64", _tables.form_headings(metrics, labelled), rows)
+    if any(s.precision_asked == "int8" for s in summary.subjects):
+        yield f'<p class="legend">{escape(_tables.OWN_NOTE)}</p>'
     if ledger := _tables.ledger(summary):
         rows = [[escape(text) for text in line[:3]] + [_note(line[3])] for line in ledger]
         yield from _table("Precision ledger", _tables.LEDGER_HEADINGS, rows)

@@ -12,7 +12,7 @@ from export.bundle.types import (
     Verification,
     from_json,
 )
-from serve_bench.cells import label
+from serve_bench.cells import NAMED_ONLY, label
 from serve_bench.equivalence.records import verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, whole_runs
@@ -82,7 +82,8 @@ def _key(record: Measurement | Verification) -> Key:
 
 def _verifications(bundle: Bundle, run: Sequence[Measurement]) -> dict[Key, Verification]:
     """The latest verdict of each cell, of the run's environment; without a run, of the latest record's."""
-    records = [from_json(Verification, value) for value in bundle.read("verification")]
+    every = [from_json(Verification, value) for value in bundle.read("verification")]
+    records = [record for record in every if record.backend not in NAMED_ONLY]
     if not records:
         return {}
     environment = run[0].environment if run else records[-1].environment

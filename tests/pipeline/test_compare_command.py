@@ -111,6 +111,26 @@ def test_cells_of_one_side_alone_are_named(base):
         compared(side_of(base), side_of(less), anyway=False)
 
 
+def test_a_bundle_against_itself_is_measured_twice(made, run, tmp_path):
+    one = shutil.copytree(made.root, tmp_path / "one")
+    words = [
+        "--backend",
+        "onnxruntime-cpu",
+        "--precision",
+        "float32",
+        "--batch",
+        "1",
+        "--budget",
+        "0.3",
+        "--replicates",
+        "2",
+    ]
+    result = run("compare", one, one, "--alternate", "2", *words, "--json")
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(result.stdout)["rows"]
+    assert row["base_ns"] != row["new_ns"]
+
+
 def test_slower_names_the_worst(base):
     found = compared(side_of(base), side_of(slower(base, 2)), anyway=False)
     with pytest.raises(
@@ -140,3 +160,32 @@ def test_both_are_measured_in_turns(made, run, tmp_path):
     cells = {(r["backend"], r["batch"]) for r in document["rows"]}
     assert cells == {("eager", 1), ("onnxruntime-cpu", 1), ("onnxruntime-cpu float16", 1)}
     assert document["notes"] == ["2 runs of each, in turns; the interval is over pairs"]
+
+
+def test_what_is_not_asked_for_closes_no_gate(base, run):
+    new = slower(base, 3)
+    other = run("compare", base, new, "--fail-if-slower", "5%", "--backend", "torchscript")
+    assert other.returncode == 0, other.stderr
+    assert "onnxruntime" not in other.stdout
+    none = run("compare", base, new, "--batch", "512")
+    assert none.returncode == 2
+    assert "holds no measurement of batch 512" in none.stderr
+    share = run("compare", base, new, "--fail-if-slower", "5")
+    assert share.returncode == 2
+    assert "5: is no share such as 5% or 0.05" in share.stderr
+
+
+def test_a_file_of_several_bundles_is_refused(base):
+    document = json.loads(base.read_text())
+    document["reports"] *= 2
+    base.write_text(json.dumps(document))
+    with pytest.raises(UsageError, match="holds 2 bundles; name a file of one"):
+        side_of(base)
+
+
+def test_only_bundles_are_measured_in_turns(made, base, run):
+    before = (made.root / "report.html").read_bytes()
+    result = run("compare", made.root, base, "--alternate", "2")
+    assert result.returncode == 2
+    assert f"{base}: is no bundle, and --alternate measures two" in result.stderr
+    assert (made.root / "report.html").read_bytes() == before

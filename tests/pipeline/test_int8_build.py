@@ -8,7 +8,8 @@ from export.progress import Silent
 from pipeline.options import Options
 from pipeline.origins import ZooOrigin
 from pipeline.run import run_all
-from serve_bench.equivalence import quantised
+from serve_bench.equivalence import quantised, selftest
+from serve_bench.worker import Workers
 
 pytest.importorskip("torch")
 
@@ -42,6 +43,10 @@ def test_int8_is_made_on_request_verified_and_kept(tmp_path):
     bf16 = verdicts["exported_program bfloat16", "eager"]
     assert bf16.passed, bf16.reason
     assert bf16.constants["mismatched"] == []
+    with Workers() as workers:
+        trials = selftest.run(made.bundle, workers, 0.0, Silent())
+    assert trials.left > 0
+    assert {"onnx int8", "onnx int8 dynamic", "exported_program bfloat16"} <= trials.absent.keys()
     again = outcome(tmp_path)
     assert again.bundle.digest == made.bundle.digest, "what is not asked for stays, whatever it may cost"
 

@@ -97,10 +97,11 @@ def test_the_table_leaves_blank_what_was_not_run():
         "training: published": "20 s",
         "fast": "2 s",
         "share": "0.10",
+        "this folder's": "",
         "exported forms": "",
         "fastest at batch 1": "",
     }
-    assert cells(every[1])[4:] == [""] * 9
+    assert cells(every[1])[4:] == [""] * 10
     assert markdown(every).count("\n| mlp |") == len(every) == 4
     assert page(every).count("<svg") == 1
     assert "1 of 1 published figures are reproduced by their own recipe; fast reaches 1 of 1." in page(every)
@@ -123,10 +124,12 @@ def test_without_a_published_figure_the_best_run_of_its_recipe_stands_in():
 
 def test_what_the_brief_table_has_no_room_for_is_said_below_it():
     elsewhere = "trained on digits, not on mnist"
-    deployed = reproduction.Deployed(verdict="", backend="", ratio=None, reason="there is no bundle", data=elsewhere)
+    deployed = reproduction.Deployed(
+        verdict="", backend="", ratio=None, reason="there is no bundle", data=elsewhere, figure=0.38
+    )
     runs = [run(recipe="published", figure=0.5), run(figure=0.4)]
     missed = reproduction.rows(runs, {("mlp", ""): deployed}, ["mlp"])[0]
-    assert brief(missed) == ["mlp", "97.60 %", "50.00 % (1)", "40.00 % (1)", "1.00", "no bundle", ""]
+    assert brief(missed) == ["mlp", "97.60 %", "50.00 % (1)", "40.00 % (1)", "38.00 %*", "no bundle", ""]
     assert len(brief(missed)) == len(BRIEF)
     told = remarks(missed)
     assert told[0].startswith("not reproduced: -47.60 points")

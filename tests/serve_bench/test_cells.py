@@ -100,7 +100,9 @@ def test_a_backend_without_anything_to_read_says_so(made, gpus):
     cells, missing = plan(made[2:3], ["eager"], "cpu")
     assert cells == []
     assert missing[0].artifact is None
-    assert missing[0].reason == "the bundle holds nothing that eager reads: export it with exported_program"
+    assert (
+        missing[0].reason == "nothing that was asked for is in a form that eager reads: export it with exported_program"
+    )
     assert missing[0].label == "eager"
 
 
