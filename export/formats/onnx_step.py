@@ -18,7 +18,7 @@ from export.formats.onnx import checked, missing_exporter, model_from_program, o
 from export.program import dynamic_shapes, leaves, strip_sources, tensors
 
 LARGEST_RATIO = 8.0
-"""To the error of the whole model in float32, both against float64: the factor that a verdict on float32 allows too."""
+"""To the error of the whole model in float32, both against float64; a verdict on float32 allows twice that."""
 
 
 class OnnxStep:
