@@ -131,7 +131,7 @@ def dilated(model: Any) -> Found:
 
 
 def strided(model: Any) -> Found:
-    """A stride of 1 instead of 2, cut to the shape that is wanted."""
+    """A stride of 1 instead of 2, cut to the shape that is wanted; of a single window none is off."""
 
     def edit(index: int, sides: list[int], model: Any) -> None:
         node = model.graph.node[index]
@@ -142,7 +142,11 @@ def strided(model: Any) -> Found:
     shapes = _shapes(model)
     for i, node in _nodes(model, "MaxPool", "AveragePool", "Conv"):
         sides = shapes.get(node.output[0], [])[2:]
-        if max(_ints(node, "strides", [1])) > 1 and sides and all(isinstance(n, int) for n in sides):
+        if (
+            max(_ints(node, "strides", [1])) > 1
+            and all(isinstance(n, int) for n in sides)
+            and max(sides, default=1) > 1
+        ):
             yield f"{node.name} has stride 1", partial(edit, i, sides)
 
 

@@ -135,3 +135,20 @@ def test_an_epsilon_of_an_onnx_file_is_set_wrong(tmp_path):
     (fault,) = [f for f in of(artifact(path, "onnx")) if f.kind == "wrong epsilon"]
     fault.write(tmp_path / "copy.onnx")
     assert onnx.load(tmp_path / "copy.onnx").graph.node[0].attribute[0].f == pytest.approx(1e-3)
+
+
+def test_the_stride_of_a_single_window_is_no_fault(tmp_path):
+    import onnx
+    from tiny_network import artifact
+
+    def kinds(side):
+        node = onnx.helper.make_node("AveragePool", ["x"], ["y"], "pool", kernel_shape=[7, 7], strides=[7, 7])
+        info = [onnx.helper.make_tensor_value_info("x", 1, ["batch", 2, side, side])]
+        info.append(onnx.helper.make_tensor_value_info("y", 1, None))
+        path = tmp_path / f"{side}.onnx"
+        graph = onnx.helper.make_graph([node], "g", info[:1], info[1:])
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), path)
+        return {f.kind for f in of(artifact(path, "onnx"))}
+
+    assert "stride off" not in kinds(7)
+    assert "stride off" in kinds(14)
