@@ -28,8 +28,8 @@ def _on_request(kind: Format) -> bool:
     return bool(getattr(kind, "on_request", False))
 
 
-def _after_truth(kind: Format) -> bool:
-    return bool(getattr(kind, "after_truth", False))
+def _after_truth(name: str) -> bool:
+    return bool(getattr(entry("export.formats", "format", name), "after_truth", False))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class _Build:
         """Every form that is asked for, but those that wait for the truth."""
         known, chosen = entries("export.formats"), self._chosen()
         for name in chosen:
-            if not _after_truth(known[name]):
+            if not _after_truth(name):
                 self._format(name, known[name])
         for name in order():
             if name not in self.stages and name not in chosen:
@@ -125,7 +125,7 @@ class _Build:
         """The forms that are kept only where the model's metric holds."""
         known = entries("export.formats")
         for name in self._chosen():
-            if _after_truth(known[name]):
+            if _after_truth(name):
                 self._format(name, known[name])
 
     def _keep(self, name: str, kind: Format) -> None:
@@ -151,7 +151,7 @@ class _Build:
     def _key(self, name: str, parent: Artifact) -> str:
         facts = self.stages["weights"].facts
         shapes = {"inputs": facts["inputs"], "outputs": facts["outputs"]}
-        given = {"data": self.origin.data_digest} if _after_truth(entry("export.formats", "format", name)) else {}
+        given = {"data": self.origin.data_digest} if _after_truth(name) else {}
         made = {"format": name, "parent": parent.content, **shapes, **given}
         return digest_of({**made, **key_of(name, self.export_options)})
 
@@ -165,7 +165,7 @@ class _Build:
         try:
             with self.progress.stage(f"export {name}") as bar:
                 artifact, names = self._write(name)
-                said = self._held(artifact) if _after_truth(entry("export.formats", "format", name)) else ""
+                said = self._held(artifact) if _after_truth(name) else ""
                 bar.advance(1, 1, f"{artifact['bytes'] / 1e3:,.0f} kB{said}")
         except ExportError as error:
             (self.place.payload / path_of(name, self.export_options)).unlink(missing_ok=True)

@@ -94,13 +94,19 @@ def _of_bundle(path: Path) -> Side:
         raise UsageError(f"{path}: holds no measurements; take some with `pipeline bench {path}`")
     here = runs[-1][0].environment
     same = [run for run in runs if run[0].environment == here]
+    return _side(bundle, same)
+
+
+def _side(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> Side:
+    """Runs of one environment, the newest last."""
+    here = runs[-1][0].environment
     known = {e["id"]: e for e in bundle.read("environment")}
     return Side(
-        name=str(path),
+        name=str(bundle.root),
         model=bundle.manifest.model,
         environment=here,
         where=known.get(here, {}),
-        cells=_cells(bundle, same),
+        cells=_cells(bundle, runs),
     )
 
 
@@ -205,7 +211,7 @@ def _row(cell: Cell, base: Sequence[Medians], new: Sequence[Medians], ratio: Int
         base_ns=_median(base),
         new_ns=_median(new),
         ratio=ratio,
-        word=compare.said(ratio, stats.LEAST_DELTA),
+        word=stats.word(ratio, stats.LEAST_DELTA),
     )
 
 
@@ -266,7 +272,4 @@ def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Pro
 
 def _newest(path: Path) -> Side:
     bundle = Bundle.open(path)
-    run = whole_runs(bundle)[-1]
-    return Side(
-        name=str(path), model=bundle.manifest.model, environment=run[0].environment, cells=_cells(bundle, [run])
-    )
+    return _side(bundle, whole_runs(bundle)[-1:])

@@ -114,25 +114,25 @@ def write_verdicts(bundle: Bundle, judged: Judged, threads: int) -> None:
     cells, _ = plan(bundle.artifacts, None, "auto")
     verdicts = latest(bundle, cells, environment().id, threads)
     found = document(verdicts, judged.missing, bundle.root.resolve().name)
-    path, data = bundle.root / FILE, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode()
+    _write_anew(bundle.root / FILE, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+
+def _write_anew(path: Path, text: str) -> None:
+    """Leaves a file alone that says the same already, with its time: what watches or copies it has nothing to do."""
+    data = text.encode()
     if not path.is_file() or path.read_bytes() != data:
         write_atomic(path, data)
 
 
 def write_reports(bundle: Bundle) -> dict[str, Path]:
-    """report.html, report.md, report.json and report.csv beside the payload, made from the records.
-
-    A file that says the same already is left alone, with its time: what watches or copies it has nothing to do.
-    """
+    """report.html, report.md, report.json and report.csv beside the payload, made from the records."""
     from serve_bench.reports.summary import summarise
 
     summary = summarise(bundle)
     written = {}
     for name, report in entries("serve_bench.reports").items():
         path = bundle.root / f"report.{report.extension}"
-        data = report.render([summary]).encode()
-        if not path.is_file() or path.read_bytes() != data:
-            write_atomic(path, data)
+        _write_anew(path, report.render([summary]))
         written[name] = path
     return written
 

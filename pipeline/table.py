@@ -60,7 +60,7 @@ def print_outcomes(outcomes: Iterable[Any], *, as_json: bool) -> None:
     for outcome in outcomes:
         found.append(outcome)
         if not as_json:
-            print_outcome(outcome, as_json=False)
+            print_outcome(outcome)
             outcome.raise_for_failures()
     if as_json:
         print_reports([outcome.bundle for outcome in found])
@@ -68,15 +68,12 @@ def print_outcomes(outcomes: Iterable[Any], *, as_json: bool) -> None:
             outcome.raise_for_failures()
 
 
-def print_outcome(outcome: Any, *, as_json: bool) -> None:
+def print_outcome(outcome: Any) -> None:
     """The one table of a run, what is absent and why, and where the report and the bundle lie."""
     from serve_bench.reports import _tables
     from serve_bench.reports._facts import FIRST
     from serve_bench.reports.summary import summarise
 
-    if as_json:
-        print_reports([outcome.bundle])
-        return
     summary = summarise(outcome.bundle)
     columns = [
         ("backend", "left"),

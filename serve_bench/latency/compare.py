@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from serve_bench.latency.stats import Interval, Word, half_width, t_quantile, word
+from serve_bench.latency.stats import Interval, half_width, t_quantile
 
 BETWEEN_RUNS = 0.01
 """Standard deviation of a log latency between runs of one artifact, where nothing better is known; METHODOLOGY §2."""
@@ -79,11 +79,6 @@ def alternated(base: Sequence[Medians], new: Sequence[Medians], confidence: floa
     if len(logs) < 2:
         return None
     return _interval(statistics.fmean(logs), half_width(statistics.stdev(logs), len(logs), len(logs) - 1, confidence))
-
-
-def said(found: Interval, delta: float) -> Word:
-    """As within a run: `faster` or `slower` where the whole interval lies outside [1/(1 + δ), 1 + δ]."""
-    return word(found, delta)
 
 
 def slower_by(found: Interval, share: float) -> bool:

@@ -111,23 +111,17 @@ def test_cells_of_one_side_alone_are_named(base):
         compared(side_of(base), side_of(less), anyway=False)
 
 
+def in_turns(run, one, other, *words):
+    """What `compare --alternate 2` prints of two bundles."""
+    quick = ("--batch", "1", "--budget", "0.3", "--replicates", "2", "--json")
+    result = run("compare", one, other, "--alternate", "2", *words, *quick)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
 def test_a_bundle_against_itself_is_measured_twice(made, run, tmp_path):
     one = shutil.copytree(made.root, tmp_path / "one")
-    words = [
-        "--backend",
-        "onnxruntime-cpu",
-        "--precision",
-        "float32",
-        "--batch",
-        "1",
-        "--budget",
-        "0.3",
-        "--replicates",
-        "2",
-    ]
-    result = run("compare", one, one, "--alternate", "2", *words, "--json")
-    assert result.returncode == 0, result.stderr
-    (row,) = json.loads(result.stdout)["rows"]
+    (row,) = in_turns(run, one, one, "--backend", "onnxruntime-cpu", "--precision", "float32")["rows"]
     assert row["base_ns"] != row["new_ns"]
 
 
@@ -142,21 +136,7 @@ def test_slower_names_the_worst(base):
 
 def test_both_are_measured_in_turns(made, run, tmp_path):
     one, other = (shutil.copytree(made.root, tmp_path / name) for name in ("one", "other"))
-    words = [
-        "--backend",
-        "eager",
-        "--backend",
-        "onnxruntime-cpu",
-        "--batch",
-        "1",
-        "--budget",
-        "0.3",
-        "--replicates",
-        "2",
-    ]
-    result = run("compare", one, other, "--alternate", "2", *words, "--json")
-    assert result.returncode == 0, result.stderr
-    document = json.loads(result.stdout)
+    document = in_turns(run, one, other, "--backend", "eager", "--backend", "onnxruntime-cpu")
     cells = {(r["backend"], r["batch"]) for r in document["rows"]}
     assert cells == {("eager", 1), ("onnxruntime-cpu", 1), ("onnxruntime-cpu float16", 1)}
     assert document["notes"] == ["2 runs of each, in turns; the interval is over pairs"]

@@ -8,7 +8,7 @@ from tests.serve_bench.reports.report_records import HALF, ONNX, PROGRAM, measur
 
 
 def outcome(capsys, bundle) -> list[str]:
-    print_outcome(SimpleNamespace(bundle=bundle, reports={"html": "report.html"}), as_json=False)
+    print_outcome(SimpleNamespace(bundle=bundle, reports={"html": "report.html"}))
     return [line.strip() for line in capsys.readouterr().out.splitlines()]
 
 

@@ -37,6 +37,15 @@ class Subject:
     rng: np.random.Generator
 
 
+def model_of(subject: Subject) -> Any | None:
+    """The ModelProto of an ONNX file, its graph alone; None where the subject is of another format."""
+    if subject.artifact.format != "onnx":
+        return None
+    import onnx
+
+    return onnx.load(str(subject.path), load_external_data=False)
+
+
 class Source(Protocol):
     """A family of faults; `ENTRIES` of a module in this folder are such."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from serve_bench.equivalence.faults._base import Fault, Subject, chosen
+from serve_bench.equivalence.faults._base import Fault, Subject, chosen, model_of
 from serve_bench.equivalence.stored import edit_onnx
 
 ACTIVATIONS = ("Relu", "Tanh", "Sigmoid", "Gelu", "Elu", "LeakyRelu", "Sin")
@@ -269,11 +269,9 @@ class Graphs:
     name: str = "graphs"
 
     def faults(self, subject: Subject) -> Iterator[Fault]:
-        if subject.artifact.format != "onnx":
+        model = model_of(subject)
+        if model is None:
             return
-        import onnx
-
-        model = onnx.load(str(subject.path), load_external_data=False)
         for kind, find in KINDS:
             for words, edit in chosen(list(find(model)), subject):
                 yield Fault(kind=kind, name=words, write=partial(edit_onnx, subject.path, edit))

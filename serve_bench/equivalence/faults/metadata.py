@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from serve_bench.equivalence.faults._base import Fault, Subject
+from serve_bench.equivalence.faults._base import Fault, Subject, model_of
 from serve_bench.equivalence.stored import edit_onnx
 
 
@@ -17,11 +17,9 @@ class Metadata:
     name: str = "metadata"
 
     def faults(self, subject: Subject) -> Iterator[Fault]:
-        if subject.artifact.format != "onnx":
+        model = model_of(subject)
+        if model is None:
             return
-        import onnx
-
-        model = onnx.load(str(subject.path), load_external_data=False)
         known = {p.key: p.value for p in model.metadata_props}
         for kind, name, changed in _changes(known):
             yield Fault(kind=kind, name=name, write=partial(edit_onnx, subject.path, partial(_say, changed)))

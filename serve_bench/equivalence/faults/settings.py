@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from serve_bench.equivalence.faults._base import Fault, Subject, chosen
+from serve_bench.equivalence.faults._base import Fault, Subject, chosen, model_of
 from serve_bench.equivalence.stored import archive_prefix, edit_onnx
 
 FACTOR = 100.0
@@ -76,10 +76,9 @@ class Settings:
                 yield Fault(kind=kind, name=words, write=partial(write, subject.path, edit))
 
     def _found(self, subject: Subject) -> tuple[list[tuple[str, str, Callable[[Any], None]]], Callable[..., None]]:
-        if subject.artifact.format == "onnx":
-            import onnx
-
-            return list(_of_onnx(onnx.load(str(subject.path), load_external_data=False))), edit_onnx
+        model = model_of(subject)
+        if model is not None:
+            return list(_of_onnx(model)), edit_onnx
         if subject.artifact.format == "exported_program":
             with zipfile.ZipFile(subject.path) as archive:
                 return list(_of_program(_nodes_of(archive)[1]["graph_module"]["graph"]["nodes"])), _edit_program

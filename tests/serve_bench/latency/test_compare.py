@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from serve_bench.latency import compare
+from serve_bench.latency import compare, stats
 from serve_bench.latency.compare import BETWEEN_RUNS, MANY, Spread
 
 NONE = Spread(deviation=0.0, freedom=MANY)
@@ -96,5 +96,5 @@ def test_the_gate_closes_only_where_the_whole_interval_is_slower():
     assert not compare.slower_by(slow, 0.25)
     unsure = compare.ratio([run(1.0, 1.3)], [run(1.2, 1.5)], NONE)
     assert not compare.slower_by(unsure, 0.05)
-    assert compare.said(slow, 0.01) == "slower"
-    assert compare.said(unsure, 0.01) == "indistinguishable"
+    assert stats.word(slow, 0.01) == "slower"
+    assert stats.word(unsure, 0.01) == "indistinguishable"
