@@ -44,11 +44,12 @@ def kept_or_made(bundle: Bundle, name: str, kind: type[Kind], make: Callable[[],
 def markdown(document: dict[str, Any], trials: Sequence[selftest.Trial]) -> str:
     """The tables of README and METHODOLOGY."""
     rows, models = document["faults"], sorted(document["models"])
+    whole = next(row for row in rows if row.name == "all")
     found = document["places"]
     lines = [
         "# What the verdict catches",
         "",
-        f"{rows[-1].faults:,} deliberate faults in copies of the exported forms of {len(models)} models "
+        f"{whole.faults:,} deliberate faults in copies of the exported forms of {len(models)} models "
         f"({', '.join(models)}); {document['benign']:,} benign variants of them, {len(document['false_alarms'])} false "
         f"alarms; of {found['tried']:,} single-tensor faults that the numbers caught, the node was named in "
         f"{found['right']:,}.",
@@ -59,7 +60,13 @@ def markdown(document: dict[str, Any], trials: Sequence[selftest.Trial]) -> str:
         "",
         "| " + " | ".join(summary.OTHER_HEADINGS) + " |",
         "|" + " --- |" * len(summary.OTHER_HEADINGS),
-        *("| " + " | ".join(cells) + " |" for cells in summary.other_cells(rows[-1], trials)),
+        *("| " + " | ".join(cells) + " |" for cells in summary.other_cells(whole, trials)),
+        "",
+        "The same faults by the form they were made in.",
+        "",
+        "| form" + " | ".join(("", *summary.HEADINGS[1:])) + " |",
+        "|" + " --- |" * len(summary.HEADINGS),
+        *("| " + " | ".join(summary.cells(row)) + " |" for row in document["forms"]),
         "",
         "How near the sound forms come to their bands: error over reference, largest of all probes.",
         "",
@@ -126,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     document = {
         "models": sorted(models),
-        "faults": [*summary.shares(trials, lambda t: t.kind), summary.share("all", trials, summary.rejected(trials))],
+        "faults": summary.rows(trials),
+        "forms": summary.shares(trials, lambda t: t.artifact),
         "missed": missed,
         "benign": len(variants),
         "false_alarms": [b for b in variants if b.reason],

@@ -199,8 +199,8 @@ def print_self_test(result: Any, *, as_json: bool) -> None:
         print_json(result)
         return
     columns = [(heading, "right" if i else "left") for i, heading in enumerate(summary.HEADINGS)]
-    whole = summary.share("all", result.trials, summary.rejected(result.trials))
-    rows = [*summary.shares(result.trials, lambda t: t.kind), whole]
+    rows = summary.rows(result.trials)
+    whole = next(row for row in rows if row.name == "all")
     table("Deliberate faults", columns, map(summary.cells, rows))
     columns = [(heading, "right" if i else "left") for i, heading in enumerate(summary.OTHER_HEADINGS)]
     table("The same faults", columns, summary.other_cells(whole, result.trials))

@@ -14,7 +14,7 @@ import numpy as np
 from export.bundle.store import Bundle
 from export.bundle.types import Artifact, Verification, from_json
 from export.formats.onnx import graphs
-from serve_bench.equivalence import benign, bisect, cell_verdict, constants, judge, selftest, structure
+from serve_bench.equivalence import benign, bisect, cell_verdict, constants, judge, selftest, selftest_judge, structure
 from serve_bench.equivalence.truth import Truth
 
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
@@ -36,7 +36,7 @@ class Benign:
 def benign_trials(bundle: Bundle) -> Iterator[Benign]:
     """Every variant of every ONNX file and of the torch forms, judged as an export is."""
     whole = Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess)
-    truth, told, task = selftest.few(whole), structure.told_of(bundle.manifest), bundle.manifest.task
+    truth, told, task = selftest_judge.few(whole), structure.told_of(bundle.manifest), bundle.manifest.task
     weights = next(bundle.file(a.path) for a in bundle.artifacts if a.format == "weights")
     program = bundle.file(bundle.program.path) if bundle.program else None
     for artifact in bundle.artifacts:
@@ -187,7 +187,7 @@ def placed(bundle: Bundle, trials: Sequence[selftest.Trial]) -> Iterator[Placed]
     """Looks for the place of single-tensor faults of each typed ONNX file that the numbers caught, evenly drawn."""
     if bundle.program is None:
         return
-    truth = selftest.few(Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess))
+    truth = selftest_judge.few(Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess))
     program = Path(bundle.resolve(bundle.program).path)
     for artifact in bundle.artifacts:
         if artifact.format != "onnx" or artifact.precision not in ("float32", "float16"):

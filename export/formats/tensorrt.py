@@ -177,6 +177,21 @@ def _range(
     return 1, size, max(LARGEST_OTHER_AXIS, 4 * size)
 
 
+def build_again(engine: Artifact, onnx: Path, destination: Path) -> None:
+    """Builds `onnx` as `engine` was built: same flavour, target and profile. Raises ExportError."""
+    facts = engine.facts
+    request = {
+        "flavour": facts["flavour"],
+        "target": facts["target"],
+        "onnx": str(onnx),
+        "engine": str(destination),
+        "profile": facts["profile"],
+        "hardware_compatibility": facts["hardware_compatibility"],
+        "timing_cache": None,
+    }
+    run_build(request, engine.name)
+
+
 def _timing_cache(source: Source, flavour: Flavour) -> str | None:
     if flavour.package != "tensorrt" or source.options.cache_dir is None:
         return None

@@ -59,6 +59,16 @@ def shares(trials: Iterable[Trial], by: Callable[[Trial], str]) -> list[Share]:
     return [share(name, group, wrongly) for name, group in groups.items()]
 
 
+ENGINES = "engines, by numbers alone"
+
+
+def rows(trials: Sequence[Trial]) -> list[Share]:
+    """One for each kind of fault and one for "all", of forms that can be read; at the end one for engines, if any."""
+    read, engines = ([t for t in trials if t.was_read is kind] for kind in (True, False))
+    found = [*shares(read, lambda t: t.kind), share("all", read, rejected(read))]
+    return [*found, share(ENGINES, engines, rejected(engines))] if engines else found
+
+
 HEADINGS = ("fault", "faults", "caught", "by numbers alone", "by constants alone", "by structure alone")
 
 

@@ -116,7 +116,7 @@ def from_torchscript(path: Path) -> dict[str, Array]:
 
 def _from_archive(path: Path, places: Callable[[zipfile.ZipFile], Iterator[tuple[str, _Place]]]) -> dict[str, Array]:
     with zipfile.ZipFile(path) as archive:
-        return {name: _view(_bytes(archive, p.entry), p).copy() for name, p in places(archive)}
+        return {name: _values(_view(_bytes(archive, p.entry), p).copy(), p) for name, p in places(archive)}
 
 
 def _program_places(archive: zipfile.ZipFile) -> Iterator[tuple[str, _Place]]:
@@ -149,12 +149,14 @@ def _bytes(archive: zipfile.ZipFile, name: str) -> bytes:
         raise BundleCorrupt(f"{archive.filename}: {name} is missing or damaged; export it again") from error
 
 
+def _values(words: Array, place: _Place) -> Array:
+    """What `_view` gives, as numbers: bfloat16 is widened to float32, which is exact."""
+    return (words.astype(np.uint32) << 16).view(np.float32) if place.dtype == "bf16" else words
+
+
 def _view(data: bytes | bytearray, place: _Place) -> Array:
-    """A tensor over raw bytes; bfloat16 is widened to float32, which is exact."""
-    if place.dtype == "bf16":
-        flat: Array = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    else:
-        flat = np.frombuffer(data, np.dtype(place.dtype).newbyteorder("<"))
+    """A tensor over raw bytes, of bfloat16 its 16-bit words."""
+    flat: Array = np.frombuffer(data, "<u2" if place.dtype == "bf16" else np.dtype(place.dtype).newbyteorder("<"))
     if 0 in place.sizes:
         return np.empty(place.sizes, flat.dtype)
     last = place.offset + sum((n - 1) * s for n, s in zip(place.sizes, place.strides, strict=True))
@@ -176,6 +178,7 @@ def _torchscript_places(archive: zipfile.ZipFile) -> Iterator[tuple[str, _Place]
 def replace_tensors(path: Path, form: str, arrays: Mapping[str, Array], destination: Path) -> None:
     """A copy of a file of `WRITABLE` form in which the tensors `arrays`, of the same shapes and types, stand instead.
 
+    Those of bfloat16 are given as `read` gives them, as float32; what does not fit into its 16 bits is cut off.
     Raises BundleCorrupt where a name is not in the file or a tensor does not fit.
     """
     if form == "onnx":
@@ -212,9 +215,9 @@ def _replace_in_archive(path: Path, form: str, arrays: Mapping[str, Array], dest
         for name, array in arrays.items():
             place = places[name]
             view = _view(changed.setdefault(place.entry, bytearray(_bytes(archive, place.entry))), place)
-            if view.shape != array.shape or view.dtype != array.dtype or place.dtype == "bf16":
+            if view.shape != array.shape or _values(view[:0], place).dtype != array.dtype:
                 raise BundleCorrupt(f"{path}: {name!r} is of another shape or type")
-            view[...] = array
+            view[...] = np.ascontiguousarray(array).view(np.uint32) >> 16 if place.dtype == "bf16" else array
         with zipfile.ZipFile(destination, "w", zipfile.ZIP_STORED) as copy:
             for info in archive.infolist():
                 copy.writestr(info.filename, bytes(changed.get(info.filename) or archive.read(info)))

@@ -63,6 +63,25 @@ def test_another_target_gives_another_engine(built, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.engine", "model.engine.json"]
 
 
+@has_rtx
+def test_an_engine_of_a_faulty_graph_is_built_as_the_sound_one_was(built, tmp_path):
+    import numpy as np
+
+    from serve_bench.equivalence import stored
+
+    sound, engine = built.path("onnx"), built.artifacts["tensorrt sm80"]
+    arrays = stored.read(sound, "onnx")
+    name = max((n for n in arrays if arrays[n].dtype == np.float32), key=lambda n: arrays[n].size)
+    stored.replace_tensors(sound, "onnx", {name: arrays[name] * np.float32(1.5)}, tmp_path / "faulty.onnx")
+    for onnx, out in ((sound, "sound"), (tmp_path / "faulty.onnx", "faulty")):
+        tensorrt.build_again(engine, onnx, tmp_path / out)
+    assert (tmp_path / "sound").stat().st_size > 1000
+    assert (tmp_path / "sound").read_bytes() != (tmp_path / "faulty").read_bytes()
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    with pytest.raises(ExportError, match="tensorrt"):
+        tensorrt.build_again(engine, tmp_path / "broken.onnx", tmp_path / "none")
+
+
 def test_an_unknown_target_is_named(built, tmp_path):
     with pytest.raises(UnknownName, match="unknown target 'sm81': did you mean"):
         write_one("tensorrt", source_of(built, target="sm81"), tmp_path / "model.engine")

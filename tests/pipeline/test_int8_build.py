@@ -25,7 +25,7 @@ def own_state(tmp_path, monkeypatch):
     monkeypatch.setenv("PIPELINE_STATE", str(tmp_path / "state"))
 
 
-def test_int8_is_made_on_request_verified_and_kept(tmp_path):
+def test_int8_and_bfloat16_are_made_on_request_verified_tried_and_kept(tmp_path, monkeypatch):
     first = outcome(tmp_path)
     assert {a.precision for a in first.bundle.artifacts} == {"float32", "float16"}
     assert not any(n.format.startswith("onnx-int8") for n in first.built.not_built)
@@ -43,10 +43,16 @@ def test_int8_is_made_on_request_verified_and_kept(tmp_path):
     bf16 = verdicts["exported_program bfloat16", "eager"]
     assert bf16.passed, bf16.reason
     assert bf16.constants["mismatched"] == []
+    monkeypatch.setattr(selftest, "LIMIT", 1)
     with Workers() as workers:
-        trials = selftest.run(made.bundle, workers, 0.0, Silent())
-    assert trials.left > 0
-    assert {"onnx int8", "onnx int8 dynamic", "exported_program bfloat16"} <= trials.absent.keys()
+        result = selftest.run(made.bundle, workers, None, Silent())
+    assert result.left == 0
+    assert [t.reason for t in result.false_alarms] == []
+    for form in ("onnx int8", "onnx int8 dynamic", "exported_program bfloat16"):
+        trials = [t for t in result.trials if t.artifact == form and t.kind != selftest.SOUND]
+        assert len(trials) > 20
+        assert [f"{t.kind}: {t.fault}" for t in trials if not any(t.caught.values())] == []
+        assert not all(t.caught["numbers"] for t in trials)
     again = outcome(tmp_path)
     assert again.bundle.digest == made.bundle.digest, "what is not asked for stays, whatever it may cost"
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from serve_bench.equivalence import stored
 from serve_bench.equivalence.constants import bfloat16
 from serve_bench.equivalence.faults._base import Fault, Subject
+from serve_bench.equivalence.integers import QUANTISED
 
 Array = npt.NDArray[Any]
 Change = Callable[[Array, np.random.Generator], "tuple[str, Array] | None"]
@@ -72,6 +73,16 @@ def sign(array: Array, rng: np.random.Generator) -> tuple[str, Array] | None:
     return f"{where} negated", copy
 
 
+def stepped(array: Array, rng: np.random.Generator) -> tuple[str, Array] | None:
+    """An integer that stands for the next step of its range."""
+    found = _one(array, rng, lambda a: a < np.iinfo(a.dtype).max)
+    if found is None:
+        return None
+    where, copy = found
+    copy[where] += 1
+    return f"{where} + 1", copy
+
+
 def bit(array: Array, rng: np.random.Generator, position: int) -> tuple[str, Array] | None:
     bits = 8 * array.dtype.itemsize
     found = _one(array, rng, _nonzero)
@@ -114,21 +125,26 @@ def permuted(array: Array, rng: np.random.Generator) -> tuple[str, Array] | None
     return f"channels {first} and {second} swapped", copy
 
 
+LAYOUT: list[tuple[str, Change]] = [
+    ("element zeroed", zeroed),
+    ("neighbours swapped", neighbours),
+    ("sign flipped", sign),
+    *[("bit flipped", partial(bit, position=i)) for i in range(32)],
+    ("square matrix transposed", transposed),
+    ("channels permuted", permuted),
+]
 CHANGES: list[tuple[str, Change]] = [
     *[
         (f"single weight × (1 ± 1e-{k})", partial(scaled_weight, factor=1 + sign_ * 10.0**-k))
         for k in STEPS
         for sign_ in (1, -1)
     ],
-    ("element zeroed", zeroed),
-    ("neighbours swapped", neighbours),
-    ("sign flipped", sign),
-    *[("bit flipped", partial(bit, position=i)) for i in range(32)],
+    *LAYOUT,
     ("tensor scaled", scaled),
     *[(f"tensor rounded to {to}", partial(rounded, to=to)) for to in ("float16", "bfloat16", "int8")],
-    ("square matrix transposed", transposed),
-    ("channels permuted", permuted),
 ]
+STEPPED: list[tuple[str, Change]] = [("quantised weight off by a step", stepped), *LAYOUT]
+"""Of integers that stand for weights."""
 
 
 @dataclass(frozen=True)
@@ -140,28 +156,40 @@ class Tensors:
     def faults(self, subject: Subject) -> Iterator[Fault]:
         if subject.artifact.format not in stored.WRITABLE:
             return
-        arrays = {
-            name: array
-            for name, array in stored.read(subject.path, subject.artifact.format).items()
-            if array.dtype in (np.float32, np.float16) and array.size > 1
-        }
-        for kind, change in CHANGES:
-            limit = 1 if kind == "bit flipped" else subject.limit
-            found = 0
-            for name in subject.rng.permutation(list(arrays)):
-                if found == limit:
-                    break
-                made = change(arrays[name], subject.rng)
-                if made is None or made[1].tobytes() == arrays[name].tobytes():
-                    continue
-                found += 1
-                words, array = made
-                yield Fault(
-                    kind=kind,
-                    name=f"{name} {words}",
-                    tensor=str(name),
-                    write=partial(_replace, subject.path, subject.artifact.format, str(name), array),
-                )
+        everything = stored.read(subject.path, subject.artifact.format)
+        yield from _some(subject, {n: a for n, a in everything.items() if _weighs(a)}, CHANGES)
+        yield from _some(subject, {n: a for n, a in everything.items() if n.endswith(QUANTISED)}, STEPPED)
+        if subject.artifact.precision == "int8":
+            scales = {n: a for n, a in everything.items() if n.endswith("_scale") and a.size == 1}
+            yield from _some(
+                subject, scales, [("scale off by a tenth", lambda a, _: ("× 1.1", (a * 1.1).astype(a.dtype)))]
+            )
+
+
+def _weighs(array: Array) -> bool:
+    return array.dtype in (np.float32, np.float16) and array.size > 1
+
+
+def _some(subject: Subject, arrays: dict[str, Array], changes: list[tuple[str, Change]]) -> Iterator[Fault]:
+    for kind, change in changes:
+        limit = 1 if kind == "bit flipped" else subject.limit
+        found = 0
+        for name in subject.rng.permutation(list(arrays)):
+            if found == limit:
+                break
+            made = change(arrays[name], subject.rng)
+            if made is not None and subject.artifact.precision == "bfloat16":
+                made = made[0], bfloat16(made[1]).astype(np.float32)
+            if made is None or made[1].tobytes() == arrays[name].tobytes():
+                continue
+            found += 1
+            words, array = made
+            yield Fault(
+                kind=kind,
+                name=f"{name} {words}",
+                tensor=str(name),
+                write=partial(_replace, subject.path, subject.artifact.format, str(name), array),
+            )
 
 
 def _replace(path: Path, form: str, name: str, array: Array, destination: Path) -> None:
@@ -178,12 +206,15 @@ class Stale:
         if subject.artifact.format not in stored.WRITABLE:
             return
         arrays: dict[str, Array] = dict(stored.read(subject.path, subject.artifact.format))
+        rounding = bfloat16 if subject.artifact.precision == "bfloat16" else np.asarray
         moved = {
-            name: (array + 0.01 * (float(array.std()) or 1.0) * subject.rng.standard_normal(array.shape)).astype(
-                array.dtype
+            name: rounding(
+                (array + 0.01 * (float(array.std()) or 1.0) * subject.rng.standard_normal(array.shape)).astype(
+                    array.dtype
+                )
             )
             for name, array in arrays.items()
-            if array.dtype in (np.float32, np.float16) and array.size > 1
+            if _weighs(array)
         }
         if moved:
             write = partial(stored.replace_tensors, subject.path, subject.artifact.format, moved)

@@ -62,6 +62,28 @@ def test_a_tensor_that_does_not_fit_is_refused(tiny, tmp_path):
             stored.replace_tensors(path, form, {"nothing": np.zeros(3, np.float32)}, tmp_path / "copy")
 
 
+def test_a_tensor_of_bfloat16_is_replaced_by_its_own_words(tmp_path):
+    torch = pytest.importorskip("torch")
+    import networks
+    from tiny_network import artifact
+
+    net = torch.nn.Linear(3, 2).to(torch.bfloat16)
+    path = networks.program(net, torch.ones(2, 3, dtype=torch.bfloat16), tmp_path / "model.pt2")
+    before = stored.read(path, "exported_program")
+    wanted = np.array([[1.5, -2.0, 0.25], [3.0, 0.0, -0.5]], np.float32)
+    stored.replace_tensors(path, "exported_program", {"weight": wanted}, tmp_path / "copy.pt2")
+    after = stored.read(tmp_path / "copy.pt2", "exported_program")
+    assert np.array_equal(after["weight"], wanted)
+    assert np.array_equal(after["bias"], before["bias"])
+    loaded = torch.export.load(tmp_path / "copy.pt2").state_dict["weight"]
+    assert torch.equal(loaded.float(), torch.from_numpy(wanted))
+    faults = [f for f in of(artifact(path, "exported_program", "bfloat16")) if f.tensor == "weight"]
+    for fault in faults:
+        fault.write(tmp_path / "copy.pt2")
+        assert not np.array_equal(stored.read(tmp_path / "copy.pt2", "exported_program")["weight"], before["weight"])
+    assert len(faults) > 10
+
+
 def test_changes_of_a_tensor_are_what_they_say():
     array = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
     rng = np.random.default_rng(0)

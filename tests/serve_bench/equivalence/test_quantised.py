@@ -154,6 +154,39 @@ def test_a_weight_that_the_quantiser_turns_round_is_known(tiny_onnx, tmp_path):
     assert len(integers.compare(single, tmp_path / "wrong.onnx")["mismatched"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("matrix_scale", lambda a: np.nextafter(a, np.float32(1)), "where its largest weight asks for"),
+        ("bias_quantized_scale", lambda a: np.nextafter(a, np.float32(1)), "the product of its node's"),
+        ("matrix_zero_point", lambda a: a + np.ones_like(a), ""),
+    ],
+)
+def test_a_step_off_by_one_rounding_is_named(eight, tiny_onnx, tmp_path, name, change, said):
+    arrays = stored.read(Path(eight.path), "onnx")
+    wrong = {name: change(arrays[name]).astype(arrays[name].dtype)}
+    stored.replace_tensors(Path(eight.path), "onnx", wrong, tmp_path / "wrong.onnx")
+    found = integers.compare(Path(tiny_onnx.artifacts["onnx"].path), tmp_path / "wrong.onnx")["mismatched"]
+    assert any(said in sentence for sentence in found), found
+
+
+def test_the_range_of_a_uint8_is_recomputed():
+    expected = np.array([-1.0, 0.0, 3.0], np.float32)
+    scale = np.float32(4 / 255).reshape(1)
+    assert integers._wrong_range(scale.astype(np.float64), np.array(64, np.uint8), expected) == ""
+    assert "asks for 64" in integers._wrong_range(scale.astype(np.float64), np.array(63, np.uint8), expected)
+    assert "range asks for" in integers._wrong_range(scale.astype(np.float64) * 1.1, None, expected)
+
+
+def test_a_bias_that_fills_its_int32_widens_the_step_of_its_weight():
+    expected, values = np.array([[127.0, 0.0]], np.float32), np.array([[64, 0]], np.int8)
+    two = np.array([2.0], np.float32)
+    full = [integers._Sum("w", "b", np.array([2**31 - 1], np.int32), np.ones(1))]
+    assert integers._wrong_step("w", values, two, None, expected, 0, full) == ""
+    small = [integers._Sum("w", "b", np.array([7], np.int32), np.ones(1))]
+    assert "asks for 1" in integers._wrong_step("w", values, two, None, expected, 0, small)
+
+
 def test_what_the_rounding_costs_is_counted_on_the_whole_test_set(eight, tiny_onnx):
     right = tiny_onnx.truth.argmax(1)
     change = quantised.metric_change(eight, truth_file(tiny_onnx, right), "classification")

@@ -7,7 +7,8 @@ import pytest
 
 from export.bundle.store import Bundle
 from export.progress import Silent
-from serve_bench.equivalence import selftest, selftest_summary
+from serve_bench.equivalence import selftest, selftest_judge, selftest_summary
+from serve_bench.equivalence.truth import Truth, few_rows
 from serve_bench.worker import Workers
 
 pytest.importorskip("torch")
@@ -79,14 +80,14 @@ def test_a_copy_that_does_not_run_is_caught_by_every_tool():
 
 def test_few_samples_keep_the_bands_of_the_whole_class(made):
     bundle = Bundle.open(made.root, trust=True)
-    whole = selftest.Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess)
-    few = selftest.few(whole)
+    whole = Truth.load(bundle.file("truth.npz"), bundle.manifest.preprocess)
+    few = selftest_judge.few(whole)
     assert sum(few.samples(p) for p in few.probes) <= 256
     for probe in few.probes:
         for name in few.output_names:
             assert few.scale(probe, name) == whole.scale(probe, name)
             assert few.reference(probe, "float32", name) == whole.reference(probe, "float32", name)
-    closest = selftest.few_rows(whole, 4)
+    closest = few_rows(whole, 4)
     answers = whole.outputs("test")[whole.output_names[0]]
     two = np.sort(answers, axis=1)[:, -2:]
     assert int(np.argmin(two[:, 1] - two[:, 0])) in closest
