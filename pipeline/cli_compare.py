@@ -7,23 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, stack
-
-
-class Percent(click.ParamType):  # type: ignore[type-arg]
-    """ "5%" or "0.05" as a fraction."""
-
-    name = "percent"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        text = str(value)
-        try:
-            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-        except ValueError:
-            share = -1.0
-        if not 0 <= share < (10 if text.endswith("%") else 1):
-            self.fail(f"{text}: is no share such as 5% or 0.05", param, ctx)
-        return share
+from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, Percent, stack
 
 
 @click.command(short_help="is the new one slower? a gate for CI")

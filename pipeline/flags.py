@@ -18,6 +18,22 @@ def stack(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return apply
 
 
+class Percent(click.ParamType):  # type: ignore[type-arg]
+    """ "5%" or "0.05" as a fraction."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        text = str(value)
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share < (10 if text.endswith("%") else 1):
+            self.fail(f"{text}: is no share such as 5% or 0.05", param, ctx)
+        return share
+
+
 COMMON = stack(
     click.option("--debug", is_flag=True, help="Show the traceback of an error."),
     click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
@@ -115,7 +131,15 @@ MEASURING = stack(
         type=click.IntRange(2),
         default=10,
         show_default=True,
-        help="Times that every session is made anew; fewer give wider intervals.",
+        help="Least times that every session is made anew; fewer give wider intervals.",
+    ),
+    click.option(
+        "--precision-of-ratio",
+        type=Percent(),
+        default="2%",
+        show_default=True,
+        metavar="SHARE",
+        help="Measure until every ratio's interval is within ± this, or the budget ends; 0: no more than --replicates.",
     ),
     click.option("--isolate", is_flag=True, help="A process of its own for each torch backend too, started anew."),
 )

@@ -83,6 +83,7 @@ def measure(
         "threads": options.threads,
         "isolate": options.isolate,
         "budget_s": options.budget_s,
+        "precision_of_ratio": options.precision_of_ratio,
     }
     if not chosen:
         progress.done("measure", "nothing passed its verification")

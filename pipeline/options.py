@@ -42,6 +42,8 @@ class Options:
     budget_s: float = 15.0
     """Seconds of timed rounds."""
     replicates: int = 10
+    precision_of_ratio: float = 0.02
+    """Half-width of every ratio's interval, a fraction, at which measuring may end before its budget."""
     isolate: bool = False
     fresh: bool = False
     """Verify and measure again even where records of this environment exist."""

@@ -62,12 +62,13 @@ def _as_measured(bundle: Records) -> list[Run]:
 def matching(bundle: Records, cells: Iterable[Place], environment_id: str, settings: Mapping[str, Any]) -> Run | None:
     """The whole run of this environment that was taken with these settings and holds all of `cells`; the last of them.
 
-    `settings` holds batches, replicates, threads, isolate, budget_s. A cell that failed counts as answered.
+    `settings` holds batches, replicates, threads, isolate, budget_s, precision_of_ratio. A cell that
+    failed counts as answered.
     """
     wanted = {(c.artifact.sha256, c.backend, c.device) for c in cells}
     for run in reversed(whole_runs(bundle)):
-        taken = {**run[0].facts, "threads": run[0].threads}
-        same = all(to_json(value) == taken.get(name) for name, value in settings.items())
+        known = {**run[0].facts, "threads": run[0].threads}
+        same = all(to_json(value) == known.get(name) for name, value in settings.items())
         if same and run[0].environment == environment_id and measured(run) >= wanted:
             return run
     return None
@@ -97,7 +98,12 @@ def also_kept(runs: Sequence[Run]) -> str:
 
 
 def _extent(run: Run) -> tuple[int, int]:
-    return int(run[0].facts["replicates"]), len(run)
+    return taken(run[0]), len(run)
+
+
+def taken(record: Measurement) -> int:
+    """Replicates that were taken: no fewer than were asked for."""
+    return int(record.facts.get("replicates_taken", record.facts["replicates"]))
 
 
 def measured(run: Sequence[Measurement]) -> set[tuple[str, str, str]]:

@@ -26,6 +26,7 @@ from export.progress import Bar, Progress
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
 from serve_bench.latency.clock import Settled, settle, timed_runs
+from serve_bench.latency.enough import Width, ended, share_s, width
 from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
 from serve_bench.latency.schedule import REWARM_NS, ROUNDS, least_runs, most_runs
 
@@ -52,6 +53,7 @@ class _Run:
     seed: int
     batches: tuple[int, ...]
     environment: str
+    precision_of_ratio: float
 
 
 def measure_bundle(
@@ -63,6 +65,7 @@ def measure_bundle(
     replicates: int = 10,
     threads: int = 1,
     isolate: bool = False,
+    precision_of_ratio: float = 0.02,
     *,
     environment_id: str,
     seed: int,
@@ -71,12 +74,16 @@ def measure_bundle(
     """Measures `cells` at each of `batches` in one interleaved run, appends the records and returns them.
 
     `budget_s` is the wall time of all timed and re-warming runs together; set-up and warm-up come on top. Where two
-    timed runs a replicate do not fit it, it is exceeded and that is said. On the CPU boundary `host` is timed, on CUDA
-    every boundary that the backend has. A subject that fails is a record with its `error`, the rest stands; where a
-    process died, the replicate it died in is taken again without the culprit. Raises UsageError for settings that
-    cannot be measured; a cell whose verification failed is not measured and its record says so.
+    timed runs a replicate do not fit it, it is exceeded and that is said. `replicates` share two thirds of it; more
+    follow until the interval of every ratio to eager is within ± `precision_of_ratio` (a fraction; with 0 there are
+    exactly `replicates`, which share all of it) or the budget ends: the records say which. On the CPU boundary `host`
+    is timed, on CUDA every boundary that the backend has. A subject that fails is a record with its `error`, the rest
+    stands; where a process died, the replicate it died in is taken again without the culprit. Raises UsageError for
+    settings that cannot be measured; a cell whose verification failed is not measured and its record says so.
     """
     _check(batches, budget_s, replicates, threads)
+    if precision_of_ratio < 0:
+        raise UsageError("a ratio's interval has no negative width: ask for --precision-of-ratio 2%")
     run = _Run(
         name=uuid.uuid4().hex[:12],
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -87,6 +94,7 @@ def measure_bundle(
         seed=seed,
         batches=tuple(batches),
         environment=environment_id,
+        precision_of_ratio=precision_of_ratio,
     )
     samples = real_samples(bundle)
     subjects, taken = _subjects(bundle, cells, batches)
@@ -185,12 +193,21 @@ def _replicates(
 ) -> dict[str, Any]:
     """All replicates; fills `taken` and returns the facts of the run."""
     rng, seconds, number, over_ns, void = random.Random(run.seed), Seconds(), 0, 0.0, 0
-    while number < run.replicates:
-        bar.advance(number, run.replicates, f"replicate {number + 1} of {run.replicates}")
+    adaptive, found, first_set_up = run.precision_of_ratio > 0, None, 0.0
+    while True:
         running = {i: s for i, s in enumerate(subjects) if not taken[i].error}
+        set_up = seconds.get("set-up", 0.0) + seconds.get("ending", 0.0)
+        first_set_up = set_up if number <= run.replicates else first_set_up
+        spent = seconds.get("measuring", 0.0) + set_up - first_set_up
+        each = set_up / max(number, 1)
+        share = share_s(run.budget_s, spent, number, run.replicates, each, adaptive=adaptive)
+        if number >= run.replicates:
+            found = width(subjects, taken, run.precision_of_ratio) if adaptive else None
+            if found is None or not found.wider or not share or over_ns > 0:
+                break
         if not running:
             break
-        left_ns = (run.budget_s - seconds.get("measuring", 0.0)) * 1e9
+        bar.advance(min(number, run.replicates), run.replicates, _said(number, run.replicates, found))
         replicate = Replicate(
             number=number,
             subjects=running,
@@ -200,27 +217,39 @@ def _replicates(
             known_ns={i: median(taken[i].latencies_ns) for i in running if taken[i].latencies_ns},
         )
         try:
-            replicate.run(workers, max(left_ns, 0.0) / (run.replicates - number))
+            replicate.run(workers, share * 1e9)
         except Lost as lost:
             void += 1
             for i in lost.culprits:
                 taken[i].error = lost.reason
             continue
-        for i, found in replicate.taken.items():
-            taken[i].error = found.error
-            taken[i].add(found)
+        for i, new in replicate.taken.items():
+            taken[i].error = new.error
+            taken[i].add(new)
         over_ns += replicate.over_ns
         number += 1
     bar.advance(run.replicates, run.replicates)
-    spent = seconds.get("measuring", 0.0)
-    over_s = max(0.0, spent - run.budget_s) if over_ns > 0 else 0.0
+    timed = seconds.get("measuring", 0.0)
+    over_s = max(0.0, timed - run.budget_s) if over_ns > 0 else 0.0
     return {
-        "spent_s": round(spent, 3),
+        **ended(found, run.precision_of_ratio, _where(subjects[found.of]) if found else ""),
+        "replicates_taken": number,
+        "spent_s": round(timed, 3),
         "over_budget_s": round(over_s, 3),
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "void_replicates": void,
         "set_up_at_a_time": conditions.lanes,
     }
+
+
+def _said(number: int, asked: int, found: Width | None) -> str:
+    if found is None:
+        return f"replicate {number + 1} of {asked}"
+    return f"replicate {number + 1}: {found.wider} of {found.ratios} ratios are wider than asked"
+
+
+def _where(subject: Subject) -> str:
+    return f"{subject.cell.label} at batch {subject.batch}"
 
 
 def _record(
@@ -250,6 +279,7 @@ def _record(
             "cells": cells,
             "budget_s": run.budget_s,
             "replicates": run.replicates,
+            "precision_of_ratio": run.precision_of_ratio,
             "rounds": ROUNDS,
             "rewarm_ns": REWARM_NS,
             "isolate": run.isolate,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import DatasetFacts, Measurement, Recipe
 from serve_bench.latency import drift, stats
+from serve_bench.latency.records import taken
 from serve_bench.reports import _format as show
 
 if TYPE_CHECKING:
@@ -155,7 +156,9 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
         return
     first, facts = run[0], run[0].facts
     yield "Run", f"{first.run}, {first.started}"
-    yield "Design", f"{facts['replicates']} replicates, {facts['rounds']} interleaved rounds each, seed {facts['seed']}"
+    yield "Design", f"{taken(first)} replicates, {facts['rounds']} interleaved rounds each, seed {facts['seed']}"
+    if "widest_ratio" in facts:
+        yield "Ended by", _ended(facts)
     over = facts.get("over_budget_s", 0)
     exceeded = f", {over:.1f} s over it for the least number of runs" if over else ""
     yield "Budget", f"{facts['budget_s']:g} s asked, {facts['spent_s']:.1f} s spent{exceeded}"
@@ -168,11 +171,21 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
     names = {"host": "copy in, compute, copy out", "device": "compute", "compute": "between two device events"}
     yield "Boundary", "; ".join(f"{b}: {names[b]}" for b in dict.fromkeys(r.boundary for r in run))
     unsettled = sum(int(r.facts.get("unsettled_replicates", 0)) for r in run)
-    total = sum(int(r.facts["replicates"]) for r in run if not r.error)
+    total = sum(taken(r) for r in run if not r.error)
     yield "Warm-up", f"until the running median settled; {unsettled} of {total} ended at their time limit"
     void = facts.get("void_replicates", 0)
     if void:
         yield "Void replicates", f"{void}: a process died, its replicate was taken again without the culprit"
+
+
+def _ended(facts: Mapping[str, Any]) -> str:
+    asked = show.percent(facts["precision_of_ratio"])
+    widest = f"the widest ±{show.percent(facts['widest_ratio'])}, {facts['widest_cell']}"
+    if facts["ended_by"] == "precision":
+        return f"precision: every ratio's interval is within ±{asked} ({widest})"
+    return (
+        f"the budget: {facts['wider_ratios']} of {facts['ratios']} ratios' intervals are wider than ±{asked} ({widest})"
+    )
 
 
 def command(root: str, run: Sequence[Measurement]) -> str:
@@ -183,6 +196,7 @@ def command(root: str, run: Sequence[Measurement]) -> str:
         for batch in facts["batches"]:
             words += ["--batch", str(batch)]
         words += ["--budget", f"{facts['budget_s']:g}", "--replicates", str(facts["replicates"])]
+        words += ["--precision-of-ratio", f"{facts.get('precision_of_ratio', 0):g}"]
         words += ["--threads", str(first.threads)]
         words += ["--isolate"] if facts["isolate"] else []
         for backend in dict.fromkeys(r.backend for r in run):

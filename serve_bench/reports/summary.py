@@ -15,7 +15,7 @@ from export.bundle.types import (
 from serve_bench.cells import NAMED_ONLY, label
 from serve_bench.equivalence.records import verdict_of, worst_probe
 from serve_bench.latency import stats
-from serve_bench.latency.records import also_kept, whole_runs
+from serve_bench.latency.records import also_kept, taken, whole_runs
 from serve_bench.reports import _facts
 from serve_bench.reports._types import Absent, Row, Subject, Summary
 
@@ -176,7 +176,7 @@ def _row(
         word=word,
         delta=delta if medians else None,
         runs=len(record.latencies_ns),
-        replicates=int(record.facts["replicates"]),
+        replicates=taken(record),
         unsettled=int(record.facts.get("unsettled_replicates", 0)),
         cold=record.cold,
         settings=record.settings,

@@ -266,3 +266,25 @@ def test_cuda_cells_are_timed_at_every_boundary():
 def test_settings_that_cannot_be_measured(change, said):
     with pytest.raises(UsageError, match=said):
         measure(FakeWorkers(), **change)
+
+
+def test_a_steady_run_ends_by_its_precision_and_a_noisy_one_goes_on():
+    (steady, *_) = measure(FakeWorkers())
+    assert (steady.facts["ended_by"], steady.facts["replicates_taken"], steady.facts["wider_ratios"]) == (
+        "precision",
+        10,
+        0,
+    )
+
+    class Noisy(FakeWorkers):
+        def run_ns(self, backend, batch):
+            wild = backend == "torchscript" and len(self.made) < 60
+            return super().run_ns(backend, batch) * (1 + wild * (len(self.made) % 3))
+
+    (noisy, *_) = measure(Noisy())
+    assert noisy.facts["replicates_taken"] > 10
+    assert set(noisy.replicates) == set(range(noisy.facts["replicates_taken"]))
+    (exactly, *_) = measure(Noisy(), precision_of_ratio=0.0)
+    assert (exactly.facts["ended_by"], exactly.facts["replicates_taken"]) == ("replicates", 10)
+    with pytest.raises(UsageError, match="negative width"):
+        measure(FakeWorkers(), precision_of_ratio=-0.1)

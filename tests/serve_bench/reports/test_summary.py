@@ -198,7 +198,7 @@ def test_inputs_that_a_user_gave_are_no_data_set():
 
 def test_the_command_repeats_the_run():
     assert summarise(whole()).command == (
-        "pipeline bench artifacts/cnn --batch 1 --budget 15 --replicates 2 --threads 1 "
+        "pipeline bench artifacts/cnn --batch 1 --budget 15 --replicates 2 --precision-of-ratio 0 --threads 1 "
         "--backend eager --backend onnxruntime-cpu"
     )
 

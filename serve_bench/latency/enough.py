@@ -1,0 +1,86 @@
+"""When has a run seen enough? Pure functions of what was taken so far and of the time that is left.
+
+The first replicates, as many as were asked for, share two thirds of the budget. While any ratio's interval is wider
+than was asked and time is left, further replicates follow, whose set-up counts too. What stops a run is the width of an
+interval, never the word it gives: stopping at the first "faster" would find one by chance. On stopping by width:
+Anscombe, Proc. Cambridge Phil. Soc. 48, 1952.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from serve_bench.latency.replicate import Subject, Taken
+from serve_bench.latency.stats import medians_by_replicate, speed_ratio
+
+FIRST_SHARE = 2 / 3
+"""Of the budget, for the replicates that were asked for; all of it where no precision was."""
+MOST = 10
+"""Times the replicates that were asked for."""
+BASELINE = "eager"
+
+
+class Width(NamedTuple):
+    """How wide the intervals of a run's ratios to eager are."""
+
+    widest: float
+    """Half-width of the widest, as a fraction: 0.02 for ±2 %."""
+    of: int
+    """Index of its subject."""
+    wider: int
+    """Ratios whose half-width is above what was asked."""
+    ratios: int
+
+
+def width(subjects: Sequence[Subject], taken: Sequence[Taken], wanted: float) -> Width | None:
+    """None where no subject has an eager one of its batch, boundary and device to be compared with."""
+    medians = [medians_by_replicate(t.latencies_ns, t.replicates) if not t.error else {} for t in taken]
+    bases = {_group(s): m for s, m in zip(subjects, medians, strict=True) if _is_baseline(s)}
+    halves: dict[int, float] = {}
+    for i, subject in enumerate(subjects):
+        base = bases.get(_group(subject))
+        found = speed_ratio(base, medians[i]) if base and medians[i] and not _is_baseline(subject) else None
+        if found is not None:
+            halves[i] = math.sqrt(found.high / found.low) - 1
+    if not halves:
+        return None
+    worst = max(halves, key=lambda i: halves[i])
+    return Width(halves[worst], worst, sum(half > wanted for half in halves.values()), len(halves))
+
+
+def _group(subject: Subject) -> tuple[int, str, str]:
+    return subject.batch, subject.boundary, subject.cell.device
+
+
+def _is_baseline(subject: Subject) -> bool:
+    return subject.cell.backend == BASELINE and subject.artifact.precision == "float32"
+
+
+def share_s(
+    budget_s: float, spent_s: float, number: int, replicates: int, set_up_s: float = 0.0, *, adaptive: bool
+) -> float:
+    """Seconds of timed runs for replicate `number` (from 0); 0.0 where no further one is to be begun.
+
+    `spent_s` is the time of all timed runs, and of the set-up of further replicates; `set_up_s` that of the next one.
+    """
+    whole = budget_s * (FIRST_SHARE if adaptive else 1.0)
+    if number < replicates:
+        return max(whole - spent_s, 0.0) / (replicates - number)
+    fair, left = whole / replicates, budget_s - spent_s - set_up_s
+    return fair if adaptive and left >= fair and number < MOST * replicates else 0.0
+
+
+def ended(found: Width | None, wanted: float, label: str) -> Mapping[str, float | int | str]:
+    """What ended the run, for its record."""
+    if found is None or wanted <= 0:
+        return {"ended_by": "replicates"}
+    by = "precision" if not found.wider else "budget"
+    return {
+        "ended_by": by,
+        "wider_ratios": found.wider,
+        "ratios": found.ratios,
+        "widest_ratio": round(found.widest, 5),
+        "widest_cell": label,
+    }

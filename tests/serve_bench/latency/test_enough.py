@@ -1,0 +1,73 @@
+"""When a run has seen enough: by the width of its intervals or by its budget, and it says which."""
+
+import itertools
+import math
+
+import pytest
+from latency_fakes import FakeCell, artifact
+
+from serve_bench.latency import enough
+from serve_bench.latency.replicate import Subject, Taken
+from serve_bench.latency.stats import t_quantile
+
+EAGER, ONNX = FakeCell(artifact("exported_program"), "eager"), FakeCell(artifact("onnx"), "onnxruntime-cpu")
+
+
+def subject(cell, batch=1):
+    return Subject(cell=cell, artifact=cell.artifact, family="f", preload=(), batch=batch, boundary="host")
+
+
+def taken(*latencies, error=""):
+    return Taken(latencies_ns=list(latencies), replicates=list(range(len(latencies))), error=error)
+
+
+def test_the_width_is_that_of_the_t_interval_of_the_log_ratio():
+    logs = [math.log(2), math.log(2.1), math.log(1.9)]
+    found = enough.width(
+        [subject(EAGER), subject(ONNX)],
+        [taken(*(1e6 * math.exp(d) for d in logs)), taken(1e6, 1e6, 1e6)],
+        0.02,
+    )
+    mean = sum(logs) / 3
+    deviation = math.sqrt(sum((d - mean) ** 2 for d in logs) / 2)
+    half = t_quantile(0.975, 2) * deviation / math.sqrt(3)
+    assert found.widest == pytest.approx(math.expm1(half), rel=1e-9)
+    assert (found.of, found.wider, found.ratios) == (1, 1, 1)
+
+
+def test_only_rows_with_an_eager_one_of_their_batch_count():
+    rows = [subject(EAGER, 1), subject(ONNX, 1), subject(ONNX, 8)]
+    found = enough.width(rows, [taken(2, 2), taken(1, 1), taken(1, 9)], 0.02)
+    assert (found.widest, found.wider, found.ratios) == (0.0, 0, 1)
+    assert enough.width(rows[1:], [taken(1, 1), taken(1, 9)], 0.02) is None
+    assert enough.width(rows, [taken(error="no"), taken(1, 1), taken(1, 9)], 0.02) is None
+
+
+def test_the_replicates_asked_for_share_two_thirds_and_further_ones_the_rest():
+    def shares(spent_of, set_up_s=0.0):
+        spent = 0.0
+        for number in itertools.count():
+            share = enough.share_s(15.0, spent, number, 10, set_up_s, adaptive=True)
+            if not share:
+                return
+            yield share
+            spent += spent_of(share) + (set_up_s if number >= 10 else 0.0)
+
+    assert list(shares(lambda s: s)) == pytest.approx([1.0] * 15)
+    assert len(list(shares(lambda s: s, set_up_s=1.5))) == 12
+    assert len(list(shares(lambda _: 0.0))) == 100
+    whole = [enough.share_s(15.0, 1.5 * n, n, 10, adaptive=False) for n in range(11)]
+    assert whole == pytest.approx([1.5] * 10 + [0.0])
+
+
+def test_a_run_says_what_ended_it():
+    narrow, wide = enough.Width(0.01, 1, 0, 3), enough.Width(0.05, 1, 2, 3)
+    assert enough.ended(narrow, 0.02, "x")["ended_by"] == "precision"
+    assert enough.ended(wide, 0.02, "x") == {
+        "ended_by": "budget",
+        "wider_ratios": 2,
+        "ratios": 3,
+        "widest_ratio": 0.05,
+        "widest_cell": "x",
+    }
+    assert enough.ended(None, 0.02, "") == {"ended_by": "replicates"}
