@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipeline import __version__
+from pipeline import __version__, flags
 from pipeline.cli_compare import compare
 from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, TARGET, TRAINING, stack, words_of
 from pipeline.group import Group
@@ -198,13 +198,14 @@ def verify(
 @main.command(short_help="measure again")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @DEVICE
-@stack(JUDGING, MEASURING, COMMON)
+@stack(JUDGING, MEASURING, flags.COLD, COMMON)
 def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -> None:
     """Measure BUNDLES again: what has no verdict here is verified first, what failed is not measured.
 
     \b
     pipeline bench artifacts/cnn --budget 60
     pipeline bench artifacts/cnn --backend eager --backend onnxruntime-cpu --batch 1
+    pipeline bench artifacts/cnn --cold-start 5
     """
     from pipeline.run import bench_paths
     from pipeline.table import print_outcomes

@@ -145,6 +145,15 @@ MEASURING = stack(
 )
 
 
+COLD = click.option(
+    "--cold-start",
+    "cold_starts",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Also start every form N times in a fresh process: time to the first answer, memory.",
+)
 NO_BENCH = click.option("--no-bench", is_flag=True, help="Export and verify, without measuring.")
 
 

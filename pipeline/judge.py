@@ -63,6 +63,24 @@ def verify(bundle: Bundle, options: Options, workers: Workers, progress: Progres
     return Judged(verifications=tuple(latest(bundle, cells, here, options.threads)), missing=tuple(missing))
 
 
+def start_cold(bundle: Bundle, judged: Judged, options: Options, workers: Workers, progress: Progress) -> None:
+    """Cold starts of every cell whose verdict passed, where they were asked for."""
+    from serve_bench.latency.cold import cold_starts
+
+    chosen = passed_cells(bundle, judged, options)
+    if options.cold_starts and chosen:
+        here = environment().id
+        given = options.cold_starts, options.threads
+        cold_starts(bundle, workers, chosen, *given, environment_id=here, seed=0, progress=progress)
+
+
+def passed_cells(bundle: Bundle, judged: Judged, options: Options) -> list[Cell]:
+    """What was asked for, runs here and is the same model."""
+    passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
+    cells, _ = cells_of(bundle, options)
+    return [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
+
+
 def measure(
     bundle: Bundle, judged: Judged, options: Options, workers: Workers, progress: Progress, *, again: bool
 ) -> list[Measurement]:
@@ -73,9 +91,7 @@ def measure(
     from serve_bench.latency.records import also_kept, matching, show, whole_runs
     from serve_bench.latency.rounds import measure_bundle
 
-    passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
-    cells, _ = cells_of(bundle, options)
-    chosen = [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
+    chosen = passed_cells(bundle, judged, options)
     here = environment().id
     settings: dict[str, Any] = {
         "batches": batches_of(bundle, options),

@@ -45,6 +45,8 @@ class Options:
     precision_of_ratio: float = 0.02
     """Half-width of every ratio's interval, a fraction, at which measuring may end before its budget."""
     isolate: bool = False
+    cold_starts: int = 0
+    """Fresh processes of each form, after measuring."""
     fresh: bool = False
     """Verify and measure again even where records of this environment exist."""
     trust: bool = False

@@ -20,6 +20,7 @@ from pipeline.judge import (
     raise_for,
     raise_for_missing,
     record_absent,
+    start_cold,
     verify,
     write_reports,
     write_verdicts,
@@ -98,6 +99,7 @@ def _judge(
     write_verdicts(bundle, judged, options.threads)
     if bench != "no":
         measure(bundle, judged, options, workers, progress, again=bench == "again")
+        start_cold(bundle, judged, options, workers, progress)
     with progress.stage("report") as bar:
         reports = write_reports(bundle)
         bar.advance(1, 1, str(reports["html"]))

@@ -88,6 +88,9 @@ def print_outcome(outcome: Any) -> None:
     said = [f"{name}: {facts[name]}" for name in FIRST if name in facts]
     table("\n".join([summary.model, *said]), columns, _outcome_rows(summary))
     _print_notes(summary)
+    for section in summary.sections:
+        table(section.title, [(heading, "right") for heading in section.headings], section.rows)
+        print(section.legend)
     _print_absent(_tables.absent(summary))
     print("\n".join(["", summary.headline, summary.verdict, *(f"! {warning}" for warning in summary.warnings), ""]))
     print(f"report  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")

@@ -1,4 +1,4 @@
-"""Did the machine change during a run? A test for a trend over its replicates. Pure functions."""
+"""Did the machine change during a run? A trend over its replicates, an effect of order within them. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
+
+from serve_bench.latency.stats import Interval, half_width
 
 LIKELY = 0.01
 """A trend that chance gives less often than this is told."""
@@ -77,3 +79,30 @@ def drift(cells: Sequence[Mapping[int, float]]) -> Drift | None:
     slopes = [(path[j] - path[i]) / (j - i) for i in range(len(path)) for j in range(i + 1, len(path))]
     _, p_value = kendall(path)
     return Drift(math.expm1(statistics.median(slopes) * (len(path) - 1)), p_value)
+
+
+def order_effect(
+    cells: Sequence[tuple[Sequence[float], Sequence[int], Sequence[int]]], confidence: float = 0.95
+) -> Interval | None:
+    """How many times as long a run takes in the last round of a replicate as in its first: warm-up that was too short
+    shows below 1, a machine that heats up above.
+
+    `cells` hold latencies, their replicates and their rounds. In each replicate the log ratio of a cell's median in its
+    last round to that in its first is averaged over the cells that were visited in both; the interval is t's over
+    replicates, the unit that is drawn anew. None below two such replicates.
+    """
+    found: dict[int, list[float]] = {}
+    for latencies, replicates, rounds in cells:
+        groups: dict[tuple[int, int], list[float]] = {}
+        for latency, replicate, number in zip(latencies, replicates, rounds, strict=True):
+            groups.setdefault((replicate, number), []).append(latency)
+        for replicate in {r for r, _ in groups}:
+            seen = sorted(number for r, number in groups if r == replicate)
+            if len(seen) > 1:
+                first, last = (statistics.median(groups[replicate, n]) for n in (seen[0], seen[-1]))
+                found.setdefault(replicate, []).append(math.log(last / first))
+    means = [statistics.fmean(logs) for logs in found.values()]
+    if len(means) < 2:
+        return None
+    mean, half = statistics.fmean(means), half_width(statistics.stdev(means), len(means), len(means) - 1, confidence)
+    return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half))

@@ -100,10 +100,26 @@ def warnings(rows: Sequence[Row]) -> Iterator[str]:
             f"(Mann-Kendall p {found.p_value:.2g}). Ratios are paired by replicate and stand; "
             "latencies are those of this run alone."
         )
+    yield from _order(rows)
     unsettled = [r for r in rows if not r.error and r.unsettled / r.replicates >= MANY_UNSETTLED]
     if unsettled:
         named = (f"{r.subject.label} at {_where(r)} ({r.unsettled} of {r.replicates} replicates)" for r in unsettled)
         yield f"Warm-up had not settled at its time limit: {', '.join(named)}. These latencies may include warm-up."
+
+
+def _order(rows: Sequence[Row]) -> Iterator[str]:
+    """Where the rounds of a replicate differ by more than the least δ, and not by chance."""
+    found = drift.order_effect([(r.latencies_ns, r.of_replicate, r.of_round) for r in rows if r.of_round])
+    if found is None or found.low <= 1 <= found.high:
+        return
+    if 1 / (1 + stats.LEAST_DELTA) <= found.value <= 1 + stats.LEAST_DELTA:
+        return
+    how = f"{show.percent(abs(found.value - 1))} {'longer' if found.value > 1 else 'shorter'}"
+    yield (
+        f"Within a replicate the last round took {how} than the first "
+        f"(95 % interval {show.percent(found.low - 1)} to {show.percent(found.high - 1)}): "
+        "every backend is visited in every round, so ratios stand."
+    )
 
 
 def _where(row: Row) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from export.bundle.types import Boundary, Environment, EpochRecord
 from serve_bench.equivalence.records import Verdict
 from serve_bench.latency.stats import Interval, Quantile
+from serve_bench.reports._sections import Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,8 @@ class Row:
     latencies_ns: tuple[int, ...] = field(repr=False)
     of_replicate: tuple[int, ...] = field(default=(), repr=False)
     """The replicate of each latency."""
+    of_round: tuple[int, ...] = field(default=(), repr=False)
+    """Its round within the replicate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +131,8 @@ class Summary:
     """Of a regression from one number to one: x, target and answer, by x."""
     axes: tuple[str, str] = ("", "")
     """Names of the first input and output."""
+    sections: tuple[Section, ...] = ()
+    """What was measured beside the interleaved run."""
 
     @property
     def batches(self) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from importlib import resources
 from export.bundle.types import Boundary
 from serve_bench.reports import _curves, _plots, _tables
 from serve_bench.reports._facts import FIRST
+from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
 
 WORDS = {"faster": "good", "slower": "bad", "same": "good", "not the same": "bad"}
@@ -85,8 +86,9 @@ def _equivalence(summary: Summary) -> Iterator[str]:
         yield f'<p class="legend">{escape(_tables.SPECIAL_LEGEND)}</p>'
 
 
-def _note(text: str) -> str:
-    return f'<td class="note">{escape(text)}</td>'
+def _note(text: str, span: int = 1) -> str:
+    wide = f' colspan="{span}"' if span > 1 else ""
+    return f'<td class="note"{wide}>{escape(text)}</td>'
 
 
 def _plot(drawing: str, caption: str, key: str = "") -> Iterator[str]:
@@ -123,6 +125,19 @@ def _latencies(summary: Summary) -> Iterator[str]:
     yield from _plot(_plots.throughput(summary), "Samples a second at the median latency; both axes log.", key)
 
 
+def _section(section: Section) -> Iterator[str]:
+    span = len(section.headings) - 1
+    rows = [
+        [escape(row[0]), *([_figure(text) for text in row[1:]] if len(row) > 2 else [_note(row[1], span)])]
+        for row in section.rows
+    ]
+    yield f"<h2>{escape(section.title)}</h2>"
+    for drawing, caption in section.drawings:
+        yield from _plot(drawing, caption)
+    yield from _table(section.title, section.headings, rows)
+    yield f'<p class="legend">{escape(section.legend)}</p>'
+
+
 def _training(summary: Summary) -> Iterator[str]:
     learning, fit = _curves.learning(summary), _curves.fit(summary)
     if learning or fit:
@@ -148,6 +163,8 @@ def _one(summary: Summary) -> Iterator[str]:
         yield from _latencies(summary)
     if summary.subjects:
         yield from _equivalence(summary)
+    for section in summary.sections:
+        yield from _section(section)
     if summary.absent:
         rows = [
             [escape(labels), escape(kind), f'<td class="note">{escape(reason)}</td>']

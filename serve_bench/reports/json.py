@@ -34,6 +34,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "rows": [row_json(row) for row in summary.rows],
         "facts": dict(summary.facts),
         "measuring": dict(summary.measuring),
+        "sections": {section.key: section.data for section in summary.sections},
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from export.bundle.types import Boundary
 from serve_bench.reports import _tables as tables
+from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
 
 
@@ -72,6 +73,13 @@ def _equivalence(summary: Summary) -> Iterator[str]:
         yield from _table(tables.SPECIAL_HEADINGS, special, 2)
 
 
+def _section(section: Section) -> Iterator[str]:
+    yield from (f"## {section.title}", "")
+    width = len(section.headings)
+    yield from _table(section.headings, [(*row, *[""] * (width - len(row))) for row in section.rows])
+    yield from (section.legend, "")
+
+
 def _one(summary: Summary) -> Iterator[str]:
     yield from (f"# {cell(summary.model)}", "", f"**{cell(summary.headline)}**", "")
     for warning in summary.warnings:
@@ -86,6 +94,8 @@ def _one(summary: Summary) -> Iterator[str]:
         for batch, boundary in tables.groups(summary):
             yield from _latency(summary, batch, boundary)
         yield from (tables.LEGEND, "")
+    for section in summary.sections:
+        yield from _section(section)
     if summary.absent:
         yield from ("## Not run", "")
         yield from _table(tables.ABSENT_HEADINGS, tables.absent(summary), 3)

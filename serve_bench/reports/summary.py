@@ -17,6 +17,7 @@ from serve_bench.equivalence.records import verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, taken, whole_runs
 from serve_bench.reports import _facts
+from serve_bench.reports._sections import sections
 from serve_bench.reports._types import Absent, Row, Subject, Summary
 
 __all__ = ["QUANTILES", "Absent", "Row", "Subject", "Summary", "summarise"]
@@ -60,6 +61,7 @@ def summarise(bundle: Bundle) -> Summary:
         history=manifest.training.history,
         fit=tuple(tuple(point) for point in manifest.training.facts.get("fit", ())),
         axes=(manifest.inputs[0].name, manifest.outputs[0].name),
+        sections=sections(bundle),
     )
 
 
@@ -183,6 +185,7 @@ def _row(
         error=record.error,
         latencies_ns=record.latencies_ns,
         of_replicate=record.replicates,
+        of_round=record.rounds,
     )
 
 

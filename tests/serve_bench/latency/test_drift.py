@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from serve_bench.latency.drift import drift, kendall
+from serve_bench.latency.drift import drift, kendall, order_effect
 
 scipy = pytest.importorskip("scipy.stats")
 
@@ -66,3 +66,32 @@ def test_chance_alone_is_called_drift_as_often_as_it_says():
 def test_too_few_replicates_say_nothing():
     assert drift([{0: 1.0, 1: 2.0}]) is None
     assert drift([]) is None
+
+
+def test_the_effect_of_order_is_the_last_round_against_the_first():
+    latencies, replicates, rounds = [], [], []
+    for replicate in range(4):
+        for number, value in enumerate((100.0, 300.0, 110.0)):
+            latencies += [value * (1 + replicate)] * 3
+            replicates += [replicate] * 3
+            rounds += [number] * 3
+    found = order_effect([(latencies, replicates, rounds)])
+    assert found.value == pytest.approx(1.1)
+    assert (found.low, found.high) == (pytest.approx(1.1), pytest.approx(1.1))
+
+
+def test_the_effect_of_order_has_the_interval_of_the_mean_over_replicates():
+    logs = [0.01, 0.03, -0.02, 0.04]
+    cell = (
+        [v for d in logs for v in (1.0, math.exp(d))],
+        [r for r in range(4) for _ in range(2)],
+        [0, 1] * 4,
+    )
+    found = order_effect([cell, cell])
+    low, high = scipy.t.interval(0.95, 3, sum(logs) / 4, scipy.sem(logs))
+    assert (math.log(found.low), math.log(found.high)) == (pytest.approx(low), pytest.approx(high))
+
+
+def test_one_round_says_nothing_of_order():
+    assert order_effect([([1.0, 2.0], [0, 1], [0, 0])]) is None
+    assert order_effect([]) is None

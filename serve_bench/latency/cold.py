@@ -1,0 +1,148 @@
+"""Cold start: from the start of a process to its first answer, for each backend in fresh processes, several times.
+
+Each start executes a new interpreter, imports what the backend needs, opens the form and answers one real sample; no
+other start runs beside it. Files are in the page cache (the form's digest was just read), which the record's reader is
+told: a first start after boot is slower by what the disk takes.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.bundle.errors import PipelineError, UsageError
+from export.bundle.store import Bundle
+from export.bundle.types import from_json, to_json
+from export.progress import Progress
+from serve_bench.cells import Cell, backend_named
+from serve_bench.latency.rounds import real_samples
+
+if TYPE_CHECKING:
+    from serve_bench.worker import Workers
+
+KIND = "cold"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColdStart:
+    """Fresh processes of one form on one backend: one value a start, in the order in which they were made."""
+
+    artifact: str
+    artifact_sha256: str
+    backend: str
+    device: str
+    threads: int
+    environment: str
+    run: str
+    started: str
+    """UTC, ISO 8601."""
+    artifact_bytes: int
+    total_ns: tuple[int, ...] = ()
+    """From before the interpreter is executed until the first answer is back."""
+    open_ns: tuple[int, ...] = ()
+    """Of it, opening the form: the libraries' imports included."""
+    first_run_ns: tuple[int, ...] = ()
+    """Of it, the first run: compiling included."""
+    peak_bytes: tuple[int, ...] = ()
+    """Largest resident memory up to then; empty where the system does not tell."""
+    error: str = ""
+
+
+def cold_starts(
+    bundle: Bundle,
+    workers: Workers,
+    cells: Sequence[Cell],
+    starts: int = 3,
+    threads: int = 1,
+    *,
+    environment_id: str,
+    seed: int,
+    progress: Progress,
+) -> list[ColdStart]:
+    """Starts every cell `starts` times, all cells in a random order of their own each time; appends the records.
+
+    A cell that fails is a record with its error and is not started again. Raises UsageError below one start.
+    """
+    if starts < 1:
+        raise UsageError(f"{starts} cold starts measure nothing: ask for --cold-start 3")
+    rng, run, begun = random.Random(seed), uuid.uuid4().hex[:12], datetime.now(UTC).isoformat(timespec="seconds")
+    facts = {"threads": threads, "environment": environment_id, "run": run, "started": begun}
+    prepared = [_prepared(bundle, cell) for cell in cells]
+    found = [_record(cell, error, facts) for cell, error in prepared]
+    with tempfile.TemporaryDirectory(prefix="pipeline-cold-") as folder, progress.stage("cold start") as bar:
+        inputs = Path(folder) / "samples.npz"
+        np.savez(inputs, **real_samples(bundle, 1))  # type: ignore[arg-type]
+        done = 0
+        for _ in range(starts):
+            for i in rng.sample(range(len(cells)), len(cells)):
+                bar.advance(done, starts * len(cells), cells[i].label)
+                if not found[i].error:
+                    found[i] = _started(workers, prepared[i][0], found[i], inputs)
+                done += 1
+        bar.advance(done, starts * len(cells))
+    for record in found:
+        bundle.append(KIND, to_json(record))
+    return found
+
+
+def _prepared(bundle: Bundle, cell: Cell) -> tuple[Cell, str]:
+    """The cell with its artifact's path absolute, or why that cannot be had."""
+    try:
+        return replace(cell, artifact=bundle.resolve(cell.artifact)), ""
+    except PipelineError as problem:
+        return cell, str(problem)
+
+
+def _record(cell: Cell, error: str, facts: Mapping[str, Any]) -> ColdStart:
+    return ColdStart(
+        artifact=cell.artifact.name,
+        artifact_sha256=cell.artifact.sha256,
+        backend=cell.backend,
+        device=cell.device,
+        artifact_bytes=cell.artifact.bytes,
+        error=error,
+        **facts,
+    )
+
+
+def _started(workers: Workers, cell: Cell, record: ColdStart, inputs: Path) -> ColdStart:
+    """One more start; an error in it is the record's."""
+    backend = backend_named(cell.backend)
+    worker = None
+    try:
+        begin = time.perf_counter_ns()
+        worker = workers.spawn(backend.family, backend.preload, fresh=True)
+        opened = worker.open(cell.key, cell.backend, cell.artifact, cell.device, record.threads)
+        ready = time.perf_counter_ns()
+        worker.answer(cell.key, inputs, 1)
+        end = time.perf_counter_ns()
+        peak = worker.peak_memory().get("peak_resident")
+        return replace(
+            record,
+            total_ns=(*record.total_ns, end - begin),
+            open_ns=(*record.open_ns, opened.open_ns),
+            first_run_ns=(*record.first_run_ns, end - ready),
+            peak_bytes=(*record.peak_bytes, *([peak] if peak else [])),
+        )
+    except PipelineError as error:
+        return replace(record, error=str(error))
+    finally:
+        if worker is not None:
+            with suppress(PipelineError):
+                worker.stop()
+
+
+def latest(bundle: Bundle) -> list[ColdStart]:
+    """The records of the last run, in their order; empty without one."""
+    records = [from_json(ColdStart, value) for value in bundle.read(KIND)]
+    return [r for r in records if r.run == records[-1].run]
