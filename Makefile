@@ -9,7 +9,7 @@ MINUTES ?= 9
 BUNDLES ?= artifacts/cnn
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all lint bench bench-zoo bench-equivalence clean
+.PHONY: demo test test-all lint bench bench-zoo bench-equivalence bench-latency clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/pipeline train-export cnn
@@ -30,6 +30,9 @@ bench: $(VENV)/.installed-test
 
 bench-zoo: $(VENV)/.installed-test
 	$(BIN)/python -m pipeline.bench_zoo --minutes $(MINUTES)
+
+bench-latency: $(VENV)/.installed-test
+	$(BIN)/python -m pipeline.bench_latency --minutes $(MINUTES) $(firstword $(BUNDLES))
 
 bench-equivalence: $(VENV)/.installed-test
 	$(BIN)/python -m pipeline.bench_equivalence --minutes $(MINUTES) $(BUNDLES)

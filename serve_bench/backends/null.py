@@ -1,7 +1,8 @@
-"""A backend that computes nothing: what the measuring loop itself costs, and a fake for tests."""
+"""A backend that computes nothing, or waits a known time: what measuring costs and finds, and a fake for tests."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,21 @@ class NullSession:
         return None
 
 
+class WaitingSession(NullSession):
+    """Spins for as many nanoseconds as the artifact's fact "delay_ns" says: a run of known length."""
+
+    def __init__(self, artifact: Artifact, delay_ns: int) -> None:
+        super().__init__(artifact)
+        self._delay_ns = delay_ns
+        self.settings = {"computes": "nothing", "delay_ns": delay_ns}
+
+    def run(self) -> None:
+        clock = time.perf_counter_ns
+        end = clock() + self._delay_ns
+        while clock() < end:
+            pass
+
+
 class Null:
     name = "null"
     reads = None
@@ -67,7 +83,8 @@ class Null:
         return only_device(self.name, device, self.devices())
 
     def open(self, artifact: Artifact, device: str, threads: int) -> Session:
-        return NullSession(artifact)
+        delay_ns = int(artifact.facts.get("delay_ns", 0))
+        return WaitingSession(artifact, delay_ns) if delay_ns else NullSession(artifact)
 
 
 ENTRIES = (Null(),)

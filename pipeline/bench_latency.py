@@ -1,0 +1,240 @@
+"""`make bench-latency`: can two latencies be told apart, and only where they differ? In pieces, each trial kept.
+
+Every trial is a line of a file that is not committed; what has been done by the same rules on the same machine is not
+done again. The machine must be otherwise idle: what loads it, does so as part of a trial.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from export.bundle.environment import environment
+from export.bundle.errors import PipelineError
+from export.bundle.files import locked, write_atomic
+from export.bundle.store import Bundle
+from export.bundle.types import from_json, to_json
+from pipeline import latency_trials as trials
+from pipeline.results import ROOT
+from serve_bench.worker import Workers
+
+RESULTS = ROOT / "results" / "latency.json"
+WORK = ROOT / "results" / ".work" / "latency.jsonl"
+RULES = 1
+IDLE, LOADED = "A/A, second core idle", "A/A, second core loaded"
+RUNS = {IDLE: 100, LOADED: 100, "delay +5 %": 40, "delay +0.3 %": 40, "extra nodes": 40, "repeat": 5, "agreement": 10}
+"""How often each is done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """One trial as the file holds it."""
+
+    name: str
+    number: int
+    seconds: float
+    value: Any
+    """Trials of `latency_trials`, or figures by name."""
+    key: str
+
+
+def key_of(bundle: Bundle) -> str:
+    return f"{RULES} {environment().id} {bundle.digest}"
+
+
+def kept(path: Path, key: str) -> list[Done]:
+    """What the file holds under `key`; a line that a kill cut short is passed over."""
+    found = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            done = from_json(Done, json.loads(line))
+        except ValueError:
+            continue
+        if done.key == key:
+            found.append(done)
+    return found
+
+
+def jobs(bundle: Bundle, workers: Workers, folder: Path) -> dict[str, Callable[[int], Any]]:
+    """What makes trial number n of each name."""
+
+    def loaded(seed: int) -> Any:
+        with trials.loaded():
+            return trials.same_twice(bundle, workers, LOADED, seed)
+
+    return {
+        IDLE: lambda seed: trials.same_twice(bundle, workers, IDLE, seed),
+        LOADED: loaded,
+        "delay +5 %": partial(_delayed, bundle, workers, 0.05),
+        "delay +0.3 %": partial(_delayed, bundle, workers, 0.003),
+        "extra nodes": lambda seed: trials.with_extra_node(bundle, workers, folder, seed),
+        "repeat": lambda seed: trials.ratios(bundle, workers, seed),
+        "agreement": lambda seed: trials.agreement(bundle, workers, folder, seed),
+    }
+
+
+def _delayed(bundle: Bundle, workers: Workers, share: float, seed: int) -> Any:
+    return trials.delayed(bundle, workers, share, seed)
+
+
+def order() -> Iterator[tuple[str, int]]:
+    """Names and numbers of all trials, evenly mixed: runs of one kind lie an interval of time apart."""
+    places = [((n + 0.5) / runs, name, n) for name, runs in RUNS.items() for n in range(runs)]
+    yield from ((name, n) for _, name, n in sorted(places))
+
+
+def pairs_of(done: Sequence[Done]) -> list[trials.Trial]:
+    return [from_json(trials.Trial, value) for d in done for value in d.value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One figure of the table."""
+
+    name: str
+    measured: str
+    promised: str
+    held: bool
+
+
+def rows(done: Sequence[Done]) -> Iterator[Row]:
+    """Figures of what is there so far."""
+    by_name = {name: [d for d in done if d.name == name] for name in RUNS}
+    for name in (IDLE, LOADED):
+        if found := pairs_of(by_name[name]):
+            yield from _same(name, found, len(by_name[name]))
+    for name, wanted in (("delay +5 %", "slower"), ("extra nodes", "slower"), ("delay +0.3 %", "indistinguishable")):
+        if found := pairs_of(by_name[name]):
+            right = sum(t.word == wanted for t in found)
+            off = statistics.median(abs(t.value / t.truth - 1) for t in found)
+            title = f"planted {name}" + (f" ({_percent(1 / found[0].truth - 1)})" if name == "extra nodes" else "")
+            yield Row(
+                name=title,
+                measured=f"{wanted} in {right} of {len(found)}; ratio off by {_percent(off, 2)} at the median",
+                promised="≥ 95 %",
+                held=right >= 0.95 * len(found),
+            )
+    if len(by_name["repeat"]) > 1:
+        yield _repeated([d.value for d in by_name["repeat"]])
+    if by_name["agreement"]:
+        yield from _agreed([d.value for d in by_name["agreement"]])
+
+
+def _same(name: str, found: Sequence[trials.Trial], runs: int) -> Iterator[Row]:
+    different, covering = sum(t.word != "indistinguishable" for t in found), sum(t.covers for t in found)
+    deltas = sorted(t.delta for t in found)
+    yield Row(
+        name=f"{name}: called different",
+        measured=f"{different} of {len(found)} verdicts in {runs} trials; δ {_percent(statistics.median(deltas))} "
+        f"at the median, {_percent(deltas[-1])} at most",
+        promised="≤ 5 %",
+        held=different <= 0.05 * len(found),
+    )
+    yield Row(
+        name=f"{name}: the 95 % interval covers 1",
+        measured=f"{covering} of {len(found)}",
+        promised="≥ 93 %",
+        held=covering >= 0.93 * len(found),
+    )
+
+
+def _repeated(runs: Sequence[Mapping[str, float]]) -> Row:
+    """The cell whose ratio leaves the median of the runs most."""
+    common = set.intersection(*(set(run) for run in runs))
+    off = {cell: max(abs(run[cell] / statistics.median(r[cell] for r in runs) - 1) for run in runs) for cell in common}
+    worst = max(off, key=lambda cell: off[cell])
+    wide = sum(value > 0.03 for value in off.values())
+    return Row(
+        name=f"{len(runs)} runs apart: ratio to eager off their median",
+        measured=f"{_percent(statistics.median(off.values()))} at the median of {len(off)} cells, "
+        f"{_percent(off[worst])} at most ({worst}); {wide} above 3 %",
+        promised="≤ 3 % each",
+        held=wide == 0,
+    )
+
+
+def _agreed(found: Sequence[Mapping[str, float]]) -> Iterator[Row]:
+    for name in found[0]:
+        if name != "ours":
+            off = statistics.median(f["ours"] / f[name] - 1 for f in found)
+            ours = statistics.median(f["ours"] for f in found) / 1e3
+            yield Row(
+                name=f"p50 of ONNX Runtime at batch 1 against {name}",
+                measured=f"{off:+.1%} over {len(found)} runs ({ours:.1f} µs)",
+                promised="within 5 %",
+                held=abs(off) <= 0.05,
+            )
+
+
+def _percent(value: float, digits: int = 1) -> str:
+    return f"{100 * value:.{digits}f} %"
+
+
+def markdown(found: Sequence[Row], done: Sequence[Done]) -> str:
+    left = sum(RUNS.values()) - len(done)
+    lines = [
+        "# Can latencies be told apart?",
+        "",
+        "| figure | measured | promised | held |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [f"| {r.name} | {r.measured} | {r.promised} | {'yes' if r.held else '**no**'} |" for r in found]
+    where = environment()
+    lines += ["", f"{where.cpu}, {where.cores} cores; {len(done)} trials" + (f", {left} left." if left else ".")]
+    return "\n".join([*lines, ""])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what is missing, prints the table and keeps it; exit status 0 either way."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline.bench_latency", description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    chosen = parser.parse_args(arguments)
+    end = time.monotonic() + 60 * chosen.minutes
+    WORK.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        bundle = Bundle.open(chosen.bundle)
+        with locked(WORK.parent / "latency"), Workers() as workers, tempfile.TemporaryDirectory() as folder:
+            _work(bundle, workers, Path(folder), end)
+    except PipelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    done = kept(WORK, key_of(bundle))
+    found = list(rows(done))
+    text = markdown(found, done)
+    print(text)
+    document = {"figures": found, "trials": done, "environment": environment()}
+    write_atomic(chosen.results, (json.dumps(to_json(document), indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomic(chosen.results.with_suffix(".md"), text.encode())
+    return 0
+
+
+def _work(bundle: Bundle, workers: Workers, folder: Path, end: float) -> None:
+    key = key_of(bundle)
+    known = {(d.name, d.number) for d in kept(WORK, key)}
+    make = jobs(bundle, workers, folder)
+    for name, number in order():
+        if (name, number) in known:
+            continue
+        if time.monotonic() > end:
+            return
+        started = time.monotonic()
+        value = to_json(make[name](number))
+        done = Done(name=name, number=number, seconds=time.monotonic() - started, value=value, key=key)
+        with WORK.open("a") as stream:
+            stream.write(json.dumps(to_json(done)) + "\n")
+        print(f"{name} {number + 1} of {RUNS[name]}: {done.seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

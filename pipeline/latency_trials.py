@@ -1,0 +1,193 @@
+"""Trials of the clock: the same artifact under two names, known slowdowns, other clocks beside ours, runs apart.
+
+Each is a measurement as `bench` makes it, of a bundle whose records are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from export.bundle.environment import environment
+from export.bundle.store import Bundle
+from export.bundle.types import Artifact, Measurement
+from export.progress import Silent
+from pipeline import bare_loop
+from serve_bench.cells import Cell, plan
+from serve_bench.latency import stats
+from serve_bench.latency.rounds import measure_bundle, real_samples
+from serve_bench.worker import Workers
+
+BUDGET_S, REPLICATES = 15.0, 10
+"""The defaults of `bench`."""
+BASE_NS = 200_000
+"""A run of the waiting null backend."""
+RUNTIME = "onnxruntime-cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """Two artifacts in one run: how many times as fast the second was found to be."""
+
+    kind: str
+    batch: int
+    value: float
+    low: float
+    high: float
+    truth: float
+    """How many times as fast it is."""
+    delta: float
+    word: str
+
+    @property
+    def covers(self) -> bool:
+        return self.low <= self.truth <= self.high
+
+
+@dataclass(frozen=True)
+class Named(Cell):
+    """A cell with a name of its own: two of one artifact are two sessions in two processes."""
+
+    name: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{super().key}|{self.name}"
+
+
+@dataclass
+class Aside:
+    """A bundle whose records stay as they are: what is measured is only given back."""
+
+    bundle: Bundle
+    records: list[Any] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.bundle, name)
+
+    def append(self, kind: str, record: Mapping[str, Any]) -> None:
+        self.records.append((kind, record))
+
+    def resolve(self, artifact: Artifact) -> Artifact:
+        return artifact if Path(artifact.path).is_absolute() else self.bundle.resolve(artifact)
+
+
+def pair(
+    bundle: Bundle, workers: Workers, cells: Sequence[Cell], kind: str, truth: float, batches: Sequence[int], seed: int
+) -> list[Trial]:
+    """One run of two cells at the default budget: a trial for each batch."""
+    records = measured(bundle, workers, cells, batches, seed)
+    found = []
+    for batch in batches:
+        base, new = (
+            stats.medians_by_replicate(r.latencies_ns, r.replicates)
+            for r in records
+            if r.batch == batch and not r.error
+        )
+        ratio, delta = stats.speed_ratio(base, new), stats.delta([base, new])
+        assert ratio is not None
+        found.append(
+            Trial(kind=kind, batch=batch, truth=truth, delta=delta, word=stats.word(ratio, delta), **ratio._asdict())
+        )
+    return found
+
+
+def measured(
+    bundle: Bundle, workers: Workers, cells: Sequence[Cell], batches: Sequence[int], seed: int, precision: float = 0.0
+) -> list[Measurement]:
+    return measure_bundle(
+        Aside(bundle),  # type: ignore[arg-type]
+        workers,
+        cells,
+        batches,
+        BUDGET_S,
+        REPLICATES,
+        precision_of_ratio=precision,
+        environment_id=environment().id,
+        seed=seed,
+        progress=Silent(),
+    )
+
+
+def onnx_of(bundle: Bundle) -> Artifact:
+    """The float32 ONNX form, its path absolute."""
+    return bundle.resolve(next(a for a in bundle.artifacts if a.format == "onnx" and a.precision == "float32"))
+
+
+def same_twice(bundle: Bundle, workers: Workers, kind: str, seed: int) -> list[Trial]:
+    """A/A: one artifact under two names."""
+    cells = [Named(onnx_of(bundle), RUNTIME, "cpu", name) for name in ("first", "second")]
+    return pair(bundle, workers, cells, kind, 1.0, (1, 64), seed)
+
+
+def delayed(bundle: Bundle, workers: Workers, share: float, seed: int) -> list[Trial]:
+    """The null backend that waits 200 µs, and the same with `share` more."""
+    sound = onnx_of(bundle)
+    cells = [
+        Named(replace(sound, facts={"delay_ns": round(BASE_NS * (1 + more))}), "null", "cpu", f"+{more:g}")
+        for more in (0.0, share)
+    ]
+    return pair(bundle, workers, cells, f"delay +{100 * share:g} %", 1 / (1 + share), (1,), seed)
+
+
+def with_extra_node(bundle: Bundle, workers: Workers, folder: Path, seed: int) -> list[Trial]:
+    """The graph, and a copy with nodes that are known to take 5 % or more of its time at batch 64."""
+    sound = onnx_of(bundle)
+    slower, share = bare_loop.slowed(Path(sound.path), folder, real_samples(bundle), 64)
+    cells = [
+        Named(sound, RUNTIME, "cpu", "sound"),
+        Named(replace(sound, path=str(slower)), RUNTIME, "cpu", "slower"),
+    ]
+    return pair(bundle, workers, cells, "extra nodes, 5 % or more", 1 / (1 + share), (64,), seed)
+
+
+@contextmanager
+def loaded() -> Iterator[None]:
+    """One other process that computes all the time."""
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        other.kill()
+        other.wait()
+
+
+def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, float]:
+    """Every CPU form's ratio to eager by "label, batch", from one run as `bench` takes it."""
+    cells, _ = plan(bundle.artifacts, None, "cpu")
+    records = measured(bundle, workers, cells, (1, 8, 64, 512), seed, 0.02)
+    medians = {
+        (r.backend, r.precision, r.artifact, r.batch): stats.medians_by_replicate(r.latencies_ns, r.replicates)
+        for r in records
+        if r.latencies_ns
+    }
+    bases = {batch: m for (backend, kind, _, batch), m in medians.items() if (backend, kind) == ("eager", "float32")}
+    found = {}
+    for (backend, _, artifact, batch), own in medians.items():
+        ratio = stats.speed_ratio(bases[batch], own)
+        if ratio is not None and own is not bases[batch]:
+            found[f"{backend} {artifact}, {batch}"] = ratio.value
+    return found
+
+
+def agreement(bundle: Bundle, workers: Workers, folder: Path, seed: int) -> dict[str, float]:
+    """p50 in ns of ONNX Runtime at batch 1: our clock, and a bare loop in a process of its own, in turns."""
+    sound = onnx_of(bundle)
+    records = measured(bundle, workers, [Cell(sound, RUNTIME, "cpu")], (1,), seed)
+    ours = stats.quantile(records[0].latencies_ns, 0.5)
+    samples = real_samples(bundle, 256)
+    import numpy as np
+
+    np.savez(folder / "samples.npz", **samples)  # type: ignore[arg-type]
+    words = [sys.executable, "-m", "pipeline.bare_loop", sound.path, str(folder / "samples.npz")]
+    medians = []
+    for _ in range(REPLICATES):
+        answer = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        medians.append(float(json.loads(answer)["p50_ns"]))
+    return {"ours": ours, "bare loop": stats.quantile(medians, 0.5)}
