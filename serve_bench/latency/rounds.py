@@ -26,6 +26,7 @@ from export.progress import Bar, Progress
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
 from serve_bench.latency.clock import Settled, settle, timed_runs
+from serve_bench.latency.peak import with_peaks
 from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
 from serve_bench.latency.schedule import REWARM_NS, ROUNDS, least_runs, most_runs
 
@@ -100,7 +101,8 @@ def measure_bundle(
             most=most_runs(replicates),
         )
         with progress.stage("measure latency") as bar:
-            facts = _replicates(workers, run, subjects, taken, conditions, bar)
+            devices = {s.cell.device for s, t in zip(subjects, taken, strict=True) if not t.error}
+            facts = with_peaks(devices, threads, lambda: _replicates(workers, run, subjects, taken, conditions, bar))
     if facts["over_budget_s"] > 0:
         least = f"the least of runs ({conditions.least} a replicate) do not fit {budget_s:g} s"
         progress.note(f"measuring took {facts['over_budget_s']:.1f} s more than its budget: {least}")
