@@ -24,9 +24,9 @@ from export.bundle.types import Json, from_json, to_json
 SIZES = (512, 1024, 2048)
 """Rows of the square matrices; the next is tried only where the last took less than LONG_S."""
 LONG_S = 0.005
-PRODUCT_S = 0.12
+PRODUCT_S = 0.1
 """Repetitions of one size in one library, in all."""
-COPY_S = 0.2
+COPY_S = 0.15
 REPETITIONS = 3
 """At least."""
 CACHES = 4

@@ -83,16 +83,32 @@ def work_of(model: Any, batch: int, axes: Mapping[str, int], path: Path) -> Work
     )
 
 
-def _fixed(value: Any, batch: int, axes: Mapping[str, int], path: Path) -> Tensor:
-    """An input with a size for each axis; the batch is the axis of that name, else a dynamic first one."""
-    dims = value.type.tensor_type.shape.dim
+def dynamic_axes(model: Any) -> dict[str, tuple[str, int]]:
+    """Names of the dynamic axes of a model's inputs, the batch apart: where each is first, as input and axis."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    found: dict[str, tuple[str, int]] = {}
+    for value in (v for v in model.graph.input if v.name not in weights):
+        dims = value.type.tensor_type.shape.dim
+        for axis, dim in enumerate(dims):
+            if dim.dim_param and axis != _batch(dims):
+                found.setdefault(dim.dim_param, (value.name, axis))
+    return found
+
+
+def _batch(dims: Any) -> int:
+    """The axis of the batch: the one of that name, else the first."""
     names = [dim.dim_param for dim in dims]
-    first = names.index("batch") if "batch" in names else 0
+    return names.index("batch") if "batch" in names else 0
+
+
+def _fixed(value: Any, batch: int, axes: Mapping[str, int], path: Path) -> Tensor:
+    """An input with a size for each axis; a first axis that is fixed is no batch."""
+    dims = value.type.tensor_type.shape.dim
     shape = []
     for axis, dim in enumerate(dims):
         if dim.HasField("dim_value"):
             shape.append(dim.dim_value)
-        elif axis == first:
+        elif axis == _batch(dims):
             shape.append(batch)
         elif dim.dim_param in axes:
             shape.append(axes[dim.dim_param])
