@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from serve_bench.reports._types import Row
 
 TITLE = "How close to the machine's ceiling?"
-HEADINGS = (
-    *("batch", "operations", "least bytes", "op/byte", "ceiling", "bound by", "eager reaches", "best reaches"),
-    "best",
-)
+HEADINGS = ("batch", "best reaches", "eager reaches", "ceiling", "operations", "least bytes", "op/byte", "bound by")
 LEGEND = (
     "Ceiling: the larger of operations over peak rate and least bytes over peak bandwidth (roofline: Williams, "
     "Waterman, Patterson, CACM 52(4), 2009); reached is ceiling over p50, of float32 forms on the CPU, host boundary. "
@@ -149,14 +146,13 @@ def lines(roof: Roofline) -> list[tuple[str, ...]]:
     return [
         (
             f"{c.batch}",
+            f"{share_text(c.best_share)} ({c.best})" if c.best else NONE,
+            share_text(c.eager_share),
+            show.latency(c.latency_ns),
             show.prefixed(c.flops, "FLOP"),
             show.size(c.bytes),
             show.significant(c.intensity),
-            show.latency(c.latency_ns),
             c.bound,
-            share_text(c.eager_share),
-            share_text(c.best_share),
-            c.best or NONE,
         )
         for c in roof.ceilings
     ]
@@ -191,16 +187,22 @@ def _above(roof: Roofline) -> Iterator[str]:
     """Why a share is above 100 %."""
     above = [c for c in roof.ceilings if max(c.best_share or 0.0, c.eager_share or 0.0) > 1]
     cache = max((int(peak.get("cache_bytes", 0)) for peak in roof.peaks), default=0)
-    in_cache = [c.batch for c in above if c.bound == "memory"]
-    if in_cache:
-        room = f" (the last level holds {show.size(cache)})" if cache else ""
-        yield (
-            f"Above 100 % at batch {', '.join(map(str, in_cache))}: from one run to the next the weights stay in the "
-            f"cache{room}, and memory is not waited for."
-        )
-    fewer = [c.batch for c in above if c.bound == "compute"]
-    if fewer:
-        yield (
-            f"Above 100 % at batch {', '.join(map(str, fewer))}: the runtime needs fewer operations than the graph "
-            "states (as Winograd's convolution does), or other work slowed the peak while it was measured."
-        )
+    held = (
+        f"from one run to the next the weights stay in the cache, whose last level holds {show.size(cache)}, and "
+        "memory is not waited for"
+    )
+    reasons = [
+        (held, [c for c in above if c.bound == "memory" and c.bytes <= cache]),
+        (
+            "weights are read faster than memory is copied, as a copy writes what it reads",
+            [c for c in above if c.bound == "memory" and c.bytes > cache],
+        ),
+        (
+            "the runtime needs fewer operations than the graph states (as Winograd's convolution does), or other work "
+            "slowed the peak while it was measured",
+            [c for c in above if c.bound == "compute"],
+        ),
+    ]
+    for reason, found in reasons:
+        if found:
+            yield f"Above 100 % at batch {', '.join(str(c.batch) for c in found)}: {reason}."

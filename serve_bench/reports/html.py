@@ -127,7 +127,7 @@ def _roofline(roof: _ceiling.Roofline) -> Iterator[str]:
     yield f"<h2>{escape(_ceiling.TITLE)}</h2>"
     yield "".join(f"<p>{escape(sentence)}</p>" for sentence in _ceiling.sentences(roof))
     if roof.ceilings:
-        rows = [[escape(text) for text in line] for line in _ceiling.lines(roof)]
+        rows = [[_figure(text) for text in line] for line in _ceiling.lines(roof)]
         yield from _table("Shares of the ceiling that are reached", _ceiling.HEADINGS, rows)
         yield f'<p class="legend">{escape(_ceiling.LEGEND)}</p>'
 
