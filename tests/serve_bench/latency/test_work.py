@@ -88,14 +88,7 @@ def test_pooling(work_of):
 
 @pytest.mark.parametrize(
     ("kind", "each"),
-    [
-        ("Relu", 12, 1),
-        ("Exp", 12, 1),
-        ("ReduceSum", 12, 1),
-        ("ReduceL2", 12, 2),
-        ("Softmax", 12, 5),
-        ("Transpose", 12, 0),
-    ],
+    [("Relu", 1), ("Exp", 1), ("ReduceSum", 1), ("ReduceL2", 2), ("Softmax", 5), ("Transpose", 0)],
 )
 def test_operations_of_an_element(work_of, kind, each):
     assert work_of([make.make_node(kind, ["x"], ["y"])], ["batch", 12], batch=7).flops == 7 * 12 * each
