@@ -109,6 +109,7 @@ def measured(
         BUDGET_S,
         REPLICATES,
         precision_of_ratio=precision,
+        peak=False,
         environment_id=environment().id,
         seed=seed,
         progress=Silent(),

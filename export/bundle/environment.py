@@ -125,7 +125,8 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
+    """Of the whole machine; 0 where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -147,7 +148,7 @@ def environment() -> Environment:
         "cpu": cpu,
         "cpu_flags": flags,
         "cores": available_cores(),
-        "memory_bytes": _memory_bytes(),
+        "memory_bytes": memory_bytes(),
         "gpus": tuple({k: v for k, v in vars(gpu).items() if k != "clocks"} for gpu in gpus()),
         "versions": versions(),
         "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},

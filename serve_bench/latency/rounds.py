@@ -27,6 +27,7 @@ from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
 from serve_bench.latency.clock import Settled, settle, timed_runs
 from serve_bench.latency.enough import Width, ended, share_s, width
+from serve_bench.latency.peak import with_peaks
 from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
 from serve_bench.latency.schedule import REWARM_NS, ROUNDS, least_runs, most_runs
 
@@ -66,6 +67,7 @@ def measure_bundle(
     threads: int = 1,
     isolate: bool = False,
     precision_of_ratio: float = 0.02,
+    peak: bool = True,
     *,
     environment_id: str,
     seed: int,
@@ -76,10 +78,11 @@ def measure_bundle(
     `budget_s` is the wall time of all timed and re-warming runs together; set-up and warm-up come on top. Where two
     timed runs a replicate do not fit it, it is exceeded and that is said. `replicates` share two thirds of it; more
     follow until the interval of every ratio to eager is within ± `precision_of_ratio` (a fraction; with 0 there are
-    exactly `replicates`, which share all of it) or the budget ends: the records say which. On the CPU boundary `host`
-    is timed, on CUDA every boundary that the backend has. A subject that fails is a record with its `error`, the rest
-    stands; where a process died, the replicate it died in is taken again without the culprit. Raises UsageError for
-    settings that cannot be measured; a cell whose verification failed is not measured and its record says so.
+    exactly `replicates`, which share all of it) or the budget ends: the records say which. With `peak`, what the CPU
+    can do at most is measured before and after. On the CPU boundary `host` is timed, on CUDA every boundary that the
+    backend has. A subject that fails is a record with its `error`, the rest stands; where a process died, the replicate
+    it died in is taken again without the culprit. Raises UsageError for settings that cannot be measured; a cell whose
+    verification failed is not measured and its record says so.
     """
     _check(batches, budget_s, replicates, threads)
     if precision_of_ratio < 0:
@@ -108,7 +111,8 @@ def measure_bundle(
             most=most_runs(replicates),
         )
         with progress.stage("measure latency") as bar:
-            facts = _replicates(workers, run, subjects, taken, conditions, bar)
+            devices = {s.cell.device for s, t in zip(subjects, taken, strict=True) if peak and not t.error}
+            facts = with_peaks(devices, threads, lambda: _replicates(workers, run, subjects, taken, conditions, bar))
     if facts["over_budget_s"] > 0:
         least = f"the least of runs ({conditions.least} a replicate) do not fit {budget_s:g} s"
         progress.note(f"measuring took {facts['over_budget_s']:.1f} s more than its budget: {least}")

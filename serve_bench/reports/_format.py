@@ -66,6 +66,14 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+def prefixed(value: float, unit: str) -> str:
+    """ "2.58 MFLOP", "258 GFLOP/s" (powers of ten)."""
+    for prefix, one in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= one:
+            return f"{significant(value / one)} {prefix}{unit}"
+    return f"{significant(value)} {unit}"
+
+
 def seconds(value: float) -> str:
     """ "58 s", "3 min 20 s"."""
     if value < 120:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from export.bundle.types import Boundary, Environment, EpochRecord
 from serve_bench.equivalence.records import Verdict
 from serve_bench.latency.stats import Interval, Quantile
+from serve_bench.reports._ceiling import Roofline
 from serve_bench.reports._sections import Section
 
 
@@ -133,6 +134,8 @@ class Summary:
     """Names of the first input and output."""
     sections: tuple[Section, ...] = ()
     """What was measured beside the interleaved run."""
+    roofline: Roofline | None = None
+    """How close the run comes to the machine's ceiling; None where no peak was measured."""
 
     @property
     def batches(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from html import escape
 from importlib import resources
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _curves, _plots, _tables
+from serve_bench.reports import _ceiling, _curves, _plots, _tables
 from serve_bench.reports._facts import FIRST
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
@@ -138,6 +138,15 @@ def _section(section: Section) -> Iterator[str]:
     yield f'<p class="legend">{escape(section.legend)}</p>'
 
 
+def _roofline(roof: _ceiling.Roofline) -> Iterator[str]:
+    yield f"<h2>{escape(_ceiling.TITLE)}</h2>"
+    yield "".join(f"<p>{escape(sentence)}</p>" for sentence in _ceiling.sentences(roof))
+    if roof.ceilings:
+        rows = [[_figure(text) for text in line] for line in _ceiling.lines(roof)]
+        yield from _table("Shares of the ceiling that are reached", _ceiling.HEADINGS, rows)
+        yield f'<p class="legend">{escape(_ceiling.LEGEND)}</p>'
+
+
 def _training(summary: Summary) -> Iterator[str]:
     learning, fit = _curves.learning(summary), _curves.fit(summary)
     if learning or fit:
@@ -161,6 +170,8 @@ def _one(summary: Summary) -> Iterator[str]:
     yield "".join(f"<p>{escape(line)}</p>" for line in known) + "</header>"
     if summary.rows:
         yield from _latencies(summary)
+    if summary.roofline:
+        yield from _roofline(summary.roofline)
     if summary.subjects:
         yield from _equivalence(summary)
     for section in summary.sections:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from export.bundle.types import Boundary
+from serve_bench.reports import _ceiling
 from serve_bench.reports import _tables as tables
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
@@ -80,6 +81,15 @@ def _section(section: Section) -> Iterator[str]:
     yield from (section.legend, "")
 
 
+def _roofline(roof: _ceiling.Roofline) -> Iterator[str]:
+    yield from (f"## {_ceiling.TITLE}", "")
+    for sentence in _ceiling.sentences(roof):
+        yield from (cell(sentence), "")
+    if roof.ceilings:
+        yield from _table(_ceiling.HEADINGS, _ceiling.lines(roof))
+        yield from (_ceiling.LEGEND, "")
+
+
 def _one(summary: Summary) -> Iterator[str]:
     yield from (f"# {cell(summary.model)}", "", f"**{cell(summary.headline)}**", "")
     for warning in summary.warnings:
@@ -96,6 +106,8 @@ def _one(summary: Summary) -> Iterator[str]:
         yield from (tables.LEGEND, "")
     for section in summary.sections:
         yield from _section(section)
+    if summary.roofline:
+        yield from _roofline(summary.roofline)
     if summary.absent:
         yield from ("## Not run", "")
         yield from _table(tables.ABSENT_HEADINGS, tables.absent(summary), 3)

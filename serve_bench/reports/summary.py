@@ -16,7 +16,7 @@ from serve_bench.cells import NAMED_ONLY, label
 from serve_bench.equivalence.records import verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, taken, whole_runs
-from serve_bench.reports import _facts
+from serve_bench.reports import _ceiling, _facts
 from serve_bench.reports._sections import sections
 from serve_bench.reports._types import Absent, Row, Subject, Summary
 
@@ -62,6 +62,7 @@ def summarise(bundle: Bundle) -> Summary:
         fit=tuple(tuple(point) for point in manifest.training.facts.get("fit", ())),
         axes=(manifest.inputs[0].name, manifest.outputs[0].name),
         sections=sections(bundle),
+        roofline=_ceiling.roofline(bundle, run, rows),
     )
 
 

@@ -12,7 +12,7 @@ from latency_fakes import FakeBundle, FakeCell, FakeWorkers, artifact
 from export.bundle.errors import UsageError
 from export.bundle.types import Measurement, from_json
 from export.progress import Silent
-from serve_bench.latency import rounds
+from serve_bench.latency import peak, rounds
 
 FAMILIES = {"eager": "torch", "torchscript": "torch", "onnxruntime-cpu": "onnxruntime-cpu"}
 CELLS = (
@@ -37,6 +37,7 @@ def _seams(monkeypatch):
         return SimpleNamespace(family=FAMILIES[name], preload=(name,), boundaries=lambda device: ("host", "device"))
 
     monkeypatch.setattr(rounds, "backend_named", backend_named)
+    monkeypatch.setattr(peak, "peak_facts", lambda threads: {"threads": threads})
     monkeypatch.setattr(rounds, "real_samples", lambda bundle: {"x": np.ones((100, 2), np.float32)})
 
 
