@@ -2,7 +2,8 @@
 
 A constant is accepted where its bits are a checkpoint tensor's (in the artifact's precision, rounded to nearest even),
 where they are after a reshape or a permutation of axes, where it is made of whole blocks of checkpoint tensors (ONNX
-reorders the gates of an LSTM), or where it is a folded batch norm within the bound of `folds`. A tensor that a layer
+reorders the gates of an LSTM), or where it is a folded batch norm within the bound of `folds`. The scalars in the graph
+of a `.pt2` are those of `model.pt2`. A tensor that a layer
 takes as it is and that is nowhere, though a constant of its shape stands unexplained, is mismatched and fails, and so
 does a constant with the name and shape of a checkpoint tensor that is neither it nor its fold. What matches nothing and
 resembles nothing is named as unmatched: only the numbers speak for it.
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from export.bundle.errors import BundleCorrupt
 from export.bundle.types import Json
-from serve_bench.equivalence import stored
+from serve_bench.equivalence import scalars, stored
 from serve_bench.equivalence.folds import Fold, Graph, folds, graph_of
 
 Array = npt.NDArray[np.generic]
@@ -43,7 +44,7 @@ def compare(weights: Path, artifact: Path, form: str, precision: str, program: P
     found = stored.read(artifact, form)
     typed = {n: _typed(a, precision) for n, a in checkpoint.items()}
     if form == "exported_program":
-        return _by_name(typed, found)
+        return _by_name(typed, found, _scalars(program, artifact) if program is not None else [])
     expected = {n: a for n, a in typed.items() if np.issubdtype(a.dtype, np.floating)}
     try:
         graph = graph_of(program) if program is not None else None
@@ -75,9 +76,16 @@ def why(found: Mapping[str, Json]) -> str:
     return f"constants differ from the checkpoint: {wrong[0]}{more}" if wrong else ""
 
 
-def _by_name(checkpoint: Mapping[str, Array], found: Mapping[str, Array]) -> dict[str, Json]:
-    """`.pt2` keeps names, so each tensor must be there under its own, to the bit."""
-    wrong = [f"{n}: is missing" for n in checkpoint if n not in found]
+def _scalars(program: Path, artifact: Path) -> list[str]:
+    try:
+        return scalars.differences(program, artifact)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise BundleCorrupt(f"{artifact}: its graph cannot be read; export it again") from error
+
+
+def _by_name(checkpoint: Mapping[str, Array], found: Mapping[str, Array], more: list[str]) -> dict[str, Json]:
+    """`.pt2` keeps names, so each tensor must be there under its own, to the bit; `more` is wrong beside tensors."""
+    wrong = [*more, *(f"{n}: is missing" for n in checkpoint if n not in found)]
     wrong += [_difference(n, n, found[n], a) for n, a in checkpoint.items() if n in found and not _same(found[n], a)]
     compared = [n for n, a in checkpoint.items() if n in found and _same(found[n], a)]
     return _report(compared=compared, mismatched=wrong, unmatched=[n for n in found if n not in checkpoint])

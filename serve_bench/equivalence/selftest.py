@@ -29,7 +29,7 @@ from serve_bench.equivalence.selftest_judge import RUNS_ON, Bench, runs_on
 from serve_bench.worker import Workers
 
 Array = npt.NDArray[np.generic]
-RULES = 7
+RULES = 8
 """Raised when the faults or the verdict change: trials of older rules are made again."""
 LIMIT = 4
 """Faults of one kind in one file."""
