@@ -1,4 +1,7 @@
-"""A report as one HTML page that needs nothing else: no script, no font, no image from elsewhere."""
+"""A report as one HTML page that needs nothing else: no script, no font, no image from elsewhere.
+
+Its one script sorts tables; the page is whole without it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from html import escape
 from importlib import resources
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _ceiling, _curves, _plots, _tables
+from serve_bench.reports import _ceiling, _curves, _plots, _side, _tables
 from serve_bench.reports._facts import FIRST
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
@@ -191,21 +194,32 @@ def _one(summary: Summary) -> Iterator[str]:
     yield f"<h2>Again</h2><pre><code>{escape(summary.command)}</code></pre></article>"
 
 
+def _beside(summaries: Sequence[Summary]) -> Iterator[str]:
+    headings, rows = _side.table(summaries)
+    if rows:
+        yield f"<article><h1>{escape(_side.TITLE)}</h1>"
+        figures = [[escape(row[0]), *(_figure(text) for text in row[1:])] for row in rows]
+        yield from _table("Median latency", headings, figures)
+        yield f'<p class="legend">{escape(_side.LEGEND)}</p></article>'
+
+
 class Html:
     name = "html"
     extension = "html"
 
     def render(self, summaries: Sequence[Summary]) -> str:
         """All bundles on one page, one article each."""
-        style = resources.files("serve_bench.reports").joinpath("report.css").read_text()
+        style, script = (
+            resources.files("serve_bench.reports").joinpath(f"report.{kind}").read_text() for kind in ("css", "js")
+        )
         title = escape(", ".join(summary.model for summary in summaries))
         head = (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{title}: latency and equivalence</title><style>{style}</style></head><body><main>"
         )
-        body = "\n".join(part for summary in summaries for part in _one(summary))
-        return f"{head}\n{body}\n</main></body></html>\n"
+        body = "\n".join([*_beside(summaries), *(part for summary in summaries for part in _one(summary))])
+        return f"{head}\n{body}\n</main><script>{script}</script></body></html>\n"
 
 
 ENTRIES = (Html(),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _ceiling
+from serve_bench.reports import _ceiling, _side
 from serve_bench.reports import _tables as tables
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
@@ -119,13 +119,21 @@ def _one(summary: Summary) -> Iterator[str]:
     yield from ("## Again", "", "```", summary.command.replace("```", "'''"), "```", "")
 
 
+def _beside(summaries: Sequence[Summary]) -> Iterator[str]:
+    headings, rows = _side.table(summaries)
+    if rows:
+        yield from (f"# {_side.TITLE}", "")
+        yield from _table([cell(h) for h in headings], rows)
+        yield from (_side.LEGEND, "")
+
+
 class Markdown:
     name = "markdown"
     extension = "md"
 
     def render(self, summaries: Sequence[Summary]) -> str:
         """All bundles one after the other."""
-        return "\n".join(line for summary in summaries for line in _one(summary))
+        return "\n".join([*_beside(summaries), *(line for summary in summaries for line in _one(summary))])
 
 
 ENTRIES = (Markdown(),)

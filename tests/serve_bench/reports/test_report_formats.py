@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from importlib import resources
 
 import pytest
 from report_records import HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
@@ -55,6 +56,13 @@ def page(summary):
     return entries("serve_bench.reports")["html"].render([summary])
 
 
+def without_script(page):
+    """The page without its own script, which stands at its end and is the same on every page."""
+    own = resources.files("serve_bench.reports").joinpath("report.js").read_text()
+    assert page.endswith(f"<script>{own}</script></body></html>\n")
+    return page.removesuffix(f"<script>{own}</script></body></html>\n")
+
+
 def render(name, *summaries):
     return entries("serve_bench.reports")[name].render(list(summaries))
 
@@ -93,7 +101,8 @@ def test_plots_are_read_aloud_and_throughput_is_one_of_them_where_batches_can_be
 
 
 def test_the_page_needs_nothing_from_elsewhere(page):
-    assert not re.search(r"https?://|//[a-z]|@import|url\((?!#)|<script|<link|<img", page)
+    assert not re.search(r"https?://|//[a-z]|@import|url\((?!#)|<link|<img| src=", page)
+    assert page.count("<script") == without_script(page).count("<script") + 1 == 1
 
 
 def test_ids_of_the_plots_mean_one_thing_each(page):
@@ -116,7 +125,7 @@ def test_hostile_names_are_escaped_everywhere():
     bundle.manifest = manifest(model=HOSTILE, description=HOSTILE)
     hostile = summarise(bundle)
     page = render("html", hostile)
-    assert "<script" not in page
+    assert "<script" not in without_script(page)
     assert Page(page).open == []
     assert HOSTILE in "".join(Page(page).words)
     assert "<script" not in render("markdown", hostile)
@@ -293,3 +302,18 @@ def test_a_time_axis_has_two_to_four_ticks(low, high, wanted):
     from serve_bench.reports._plots import ticks
 
     assert ticks(low, high) == pytest.approx(wanted)
+
+
+def test_models_stand_side_by_side_and_one_model_by_its_run(summary):
+    other = replace(summary, model="other", run="b")
+    text = render("markdown", summary, other)
+    assert text.startswith("# Side by side\n")
+    head, _, first = text.split("\n")[2:5]
+    assert head == f"| backend | {summary.model} | other |"
+    p50 = show.bounded(summary.rows[0].quantiles["p50"])
+    assert first.count(p50.split(" [")[0]) == 2
+    again = render("markdown", summary, replace(summary, run="c"))
+    assert all(name in again.split("\n")[2] for name in (summary.run, "c"))
+    assert "Side by side" not in render("markdown", summary)
+    assert "Side by side" not in render("html", summary, replace(summary, rows=()))
+    assert Page(render("html", summary, other)).open == []

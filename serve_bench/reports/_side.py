@@ -1,0 +1,63 @@
+"""Several reports side by side: backends and batches of several models, or of one model on several machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serve_bench.reports import _format as show
+from serve_bench.reports._types import Row, Summary
+
+ENTRIES = ()
+"""No format itself."""
+TITLE = "Side by side"
+NONE = "–"
+LEGEND = (
+    "Median latency with its 99 % bounds, and how many times as fast as that column's own eager. Columns are runs of "
+    "their own: between them the machine may differ, so a ratio between columns has no interval here; "
+    "`pipeline compare` gives one."
+)
+
+
+def names(summaries: Sequence[Summary]) -> list[str]:
+    """A heading for each: its model, and where models are the same its machine, run or number too."""
+    found = [s.model for s in summaries]
+    for more in (
+        [s.environment.cpu if s.environment else s.environment_id for s in summaries],
+        [s.run for s in summaries],
+        [str(i + 1) for i in range(len(summaries))],
+    ):
+        twice = [found.count(name) > 1 for name in found]
+        found = [f"{name}, {extra}" if again else name for name, extra, again in zip(found, more, twice, strict=True)]
+    return found
+
+
+def table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of text; no rows where fewer than two of them were measured."""
+    measured = [s for s in summaries if s.rows]
+    headings = ["backend", *names(measured)]
+    if len(measured) < 2:
+        return headings, []
+    places = sorted(
+        {(r.batch, r.boundary) for s in measured for r in s.rows}, key=lambda p: (p[0], p[1] != "host", p[1])
+    )
+    labels = list(dict.fromkeys(r.subject.label for s in measured for r in s.rows))
+    rows = []
+    for batch, boundary in places:
+        for label in labels:
+            cells = [_cell(s, label, batch, boundary) for s in measured]
+            if any(cell != NONE for cell in cells):
+                where = "" if boundary == "host" else f", {boundary}"
+                rows.append([f"{label}, batch {batch}{where}", *cells])
+    return headings, rows
+
+
+def _cell(summary: Summary, label: str, batch: int, boundary: str) -> str:
+    row = next((r for r in summary.rows if (r.subject.label, r.batch, r.boundary) == (label, batch, boundary)), None)
+    return NONE if row is None else _text(row)
+
+
+def _text(row: Row) -> str:
+    p50 = row.quantiles.get("p50")
+    if p50 is None:
+        return NONE
+    return show.bounded(p50) + (f", {show.significant(row.ratio.value)}×" if row.ratio else "")
