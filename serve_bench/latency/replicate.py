@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from export.bundle.environment import available_cores
 from export.bundle.errors import PipelineError, WorkerDied
-from export.bundle.types import Artifact, Boundary, Precision
+from export.bundle.types import Artifact, Boundary, Precision, to_json
+from serve_bench.latency.gpu_state import GpuState
 from serve_bench.latency.schedule import allot, plan_rounds
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class Conditions:
     least: int
     """Timed runs of a subject in one replicate."""
     most: int
+    gpus: Callable[[], Sequence[GpuState]] = list
+    """Their state now; none where no GPU is measured."""
 
 
 def lanes_of(subjects: Sequence[Subject], threads: int) -> int:
@@ -129,6 +132,8 @@ class Replicate:
     """Run times as earlier replicates measured them: what was warmed up beside another process took longer."""
     taken: dict[int, Taken] = field(default_factory=dict)
     over_ns: float = 0.0
+    gpu_rounds: list[dict[str, Any]] = field(default_factory=list)
+    """State of the GPUs at the beginning of each round, where one is measured."""
     _hosts: dict[str, Worker] = field(default_factory=dict)
     _run_ns: dict[int, float] = field(default_factory=dict)
 
@@ -238,6 +243,11 @@ class Replicate:
                 taken.warm_up_runs.append(warm.runs)
                 taken.unsettled += not warm.settled
 
+    def _note_gpus(self, number: int) -> None:
+        gpus = self.conditions.gpus() if not self.gpu_rounds or self.gpu_rounds[-1]["round"] != number else []
+        if gpus:
+            self.gpu_rounds.append({"replicate": self.number, "round": number, "gpus": to_json(gpus)})
+
     def _measure(self, budget_ns: float) -> None:
         alive = self._alive()
         run_ns = [self.known_ns.get(i, self._run_ns[i]) for i in alive]
@@ -246,6 +256,7 @@ class Replicate:
         offsets = dict.fromkeys(alive, self.number * self.conditions.most)
         for visit in plan_rounds(share.runs, run_ns, self.rng):
             i = alive[visit.cell]
+            self._note_gpus(visit.round)
             subject, taken = self.subjects[i], self.taken[i]
             if taken.error:
                 continue

@@ -25,6 +25,7 @@ from export.bundle.types import Boundary, Measurement, to_json
 from export.progress import Bar, Progress
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
+from serve_bench.latency import gpu_state
 from serve_bench.latency.clock import Settled, settle, timed_runs
 from serve_bench.latency.enough import Width, ended, share_s, width
 from serve_bench.latency.peak import with_peaks
@@ -101,7 +102,8 @@ def measure_bundle(
     )
     samples = real_samples(bundle)
     subjects, taken = _subjects(bundle, cells, batches)
-    with tempfile.TemporaryDirectory(prefix="pipeline-measure-") as folder:
+    on_gpu = any(cell.device == "cuda" for cell in cells)
+    with tempfile.TemporaryDirectory(prefix="pipeline-measure-") as folder, gpu_state.reader() as gpus:
         conditions = Conditions(
             inputs=_written(samples, Path(folder)),
             threads=threads,
@@ -109,6 +111,7 @@ def measure_bundle(
             lanes=lanes_of(subjects, threads),
             least=least_runs(replicates),
             most=most_runs(replicates),
+            gpus=gpus if on_gpu else list,
         )
         with progress.stage("measure latency") as bar:
             devices = {s.cell.device for s, t in zip(subjects, taken, strict=True) if peak and not t.error}
@@ -198,6 +201,7 @@ def _replicates(
     """All replicates; fills `taken` and returns the facts of the run."""
     rng, seconds, number, over_ns, void = random.Random(run.seed), Seconds(), 0, 0.0, 0
     adaptive, found, first_set_up = run.precision_of_ratio > 0, None, 0.0
+    gpu_rounds: list[dict[str, Any]] = []
     while True:
         running = {i: s for i, s in enumerate(subjects) if not taken[i].error}
         set_up = seconds.get("set-up", 0.0) + seconds.get("ending", 0.0)
@@ -231,6 +235,7 @@ def _replicates(
             taken[i].error = new.error
             taken[i].add(new)
         over_ns += replicate.over_ns
+        gpu_rounds += replicate.gpu_rounds
         number += 1
     bar.advance(run.replicates, run.replicates)
     timed = seconds.get("measuring", 0.0)
@@ -243,6 +248,7 @@ def _replicates(
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "void_replicates": void,
         "set_up_at_a_time": conditions.lanes,
+        **({"gpu_rounds": gpu_rounds} if gpu_rounds else {}),
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import DatasetFacts, Measurement, Recipe
 from serve_bench.latency import drift, stats
+from serve_bench.latency.gpu_state import held_down
 from serve_bench.latency.records import taken
 from serve_bench.reports import _format as show
 
@@ -189,9 +190,19 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
     unsettled = sum(int(r.facts.get("unsettled_replicates", 0)) for r in run)
     total = sum(taken(r) for r in run if not r.error)
     yield "Warm-up", f"until the running median settled; {unsettled} of {total} ended at their time limit"
+    if "gpu_rounds" in facts:
+        yield "GPU clocks", _clocks(facts["gpu_rounds"])
     void = facts.get("void_replicates", 0)
     if void:
         yield "Void replicates", f"{void}: a process died, its replicate was taken again without the culprit"
+
+
+def _clocks(rounds: Sequence[Mapping[str, Any]]) -> str:
+    """ "SM 1,410 to 1,980 MHz over 40 rounds; held down in 3: software power cap"."""
+    clocks = [gpu["sm_mhz"] for taken in rounds for gpu in taken["gpus"] if gpu["sm_mhz"]]
+    span = f"SM {min(clocks):,} to {max(clocks):,} MHz" if clocks else "not told"
+    held = "".join(f"; held down in {count}: {why}" for why, count in held_down(rounds).items())
+    return f"{span} over {len(rounds)} rounds{held}"
 
 
 def _ended(facts: Mapping[str, Any]) -> str:
