@@ -136,11 +136,12 @@ class Child:
         self._inputs = load_arrays(Path(path))
         self._batches.clear()
 
-    def warm_up(self, key: str, batch: int, boundary: Boundary, limit_s: float) -> Any:
+    def warm_up(self, key: str, batch: int, boundary: Boundary, within_s: float) -> Any:
         from serve_bench.latency import clock
 
-        session, _ = self._open[key]
-        runs, settled, median_ns, first_ns = clock.settle(session, boundary, self._batched(key, batch), limit_s)
+        session, artifact = self._open[key]
+        runs, settled, median_ns, first_ns = clock.settle(session, boundary, self._batched(key, batch), within_s)
+        _check_shapes(artifact, batch, session.outputs())
         return {"runs": runs, "settled": settled, "median_ns": median_ns, "first_run_ns": first_ns}
 
     def measure(self, key: str, batch: int, boundary: Boundary, runs: int, offset: int) -> list[int]:
@@ -164,6 +165,22 @@ class Child:
     def close(self, key: str) -> None:
         session, _ = self._open.pop(key)
         session.close()
+
+
+def _check_shapes(artifact: Artifact, batch: int, outputs: Arrays) -> None:
+    """Raises BackendFailed where an output has not the shape that was promised for this batch."""
+    for spec in artifact.outputs:
+        if spec.name not in outputs:
+            raise BackendFailed(f"{artifact.name}: gives no output {spec.name!r}")
+        shape, promised = outputs[spec.name].shape, [batch if d == "batch" else d for d in spec.shape]
+        wrong = len(shape) != len(promised) or any(
+            isinstance(p, int) and p != n for p, n in zip(promised, shape, strict=True)
+        )
+        if wrong:
+            raise BackendFailed(
+                f"{artifact.name}: output {spec.name!r} has shape {list(shape)} at batch {batch}, "
+                f"{promised} was promised"
+            )
 
 
 def peak_memory() -> dict[str, int]:

@@ -107,11 +107,14 @@ class Worker:
             file.unlink(missing_ok=True)
 
     def warm_up(self, key: str, batch: int, boundary: str, limit_s: float) -> Warm:
-        return Warm(**self._ask("warm_up", key, key=key, batch=batch, boundary=boundary, limit_s=limit_s))
+        return Warm(**self._ask("warm_up", key, key=key, batch=batch, boundary=boundary, within_s=limit_s))
 
-    def measure(self, key: str, batch: int, boundary: str, runs: int, offset: int) -> list[int]:
-        """Nanoseconds of `runs` runs, batches taken in order from number `offset` on."""
-        return list(self._ask("measure", key, key=key, batch=batch, boundary=boundary, runs=runs, offset=offset))
+    def measure(
+        self, key: str, batch: int, boundary: str, runs: int, offset: int, limit_s: float | None = None
+    ) -> list[int]:
+        """Nanoseconds of `runs` runs, batches taken in order from number `offset` on; ended after `limit_s` seconds."""
+        asked = {"key": key, "batch": batch, "boundary": boundary, "runs": runs, "offset": offset}
+        return list(self._ask("measure", key, limit_s=limit_s, **asked))
 
     def peak_memory(self) -> dict[str, int]:
         """Bytes: peak_resident, resident, proportional (PSS); empty where /proc is not."""
@@ -132,17 +135,19 @@ class Worker:
             self._ended = "it was stopped"
             self._zygote.ask({"do": "reap", "pid": self.pid, "limit_s": REAP_S})
 
-    def _ask(self, what: str, key: str | None, /, **arguments: Json) -> Json:
+    def _ask(self, what: str, key: str | None, /, limit_s: float | None = None, **arguments: Json) -> Json:
         from export.bundle import errors
+
+        limit_s = limit_s or self._limit_s
 
         name = self._backends.get(key or "", self.family)
         if self._ended:
             raise errors.WorkerDied(f"{name}: its process is gone: {self._ended}")
         try:
             sent = self._channel.send({"do": what, "with": arguments})
-            reply = self._channel.receive(self._limit_s) if sent else None
+            reply = self._channel.receive(limit_s) if sent else None
         except TimeoutError:
-            self._end(name, f"no answer to {what!r} within {self._limit_s:g} s", limit_s=0.0)
+            self._end(name, f"no answer to {what!r} within {limit_s:g} s", limit_s=0.0)
         if reply is None:
             self._end(name, "")
         if "error" in reply:

@@ -18,7 +18,7 @@ HOLDING = {
     0x40: "hardware thermal slowdown",
     0x80: "power brake",
 }
-"""nvmlClocksEventReasons that slow a GPU down against its will: idleness, chosen clocks, sync boost, displays do not."""
+"""nvmlClocksEventReasons that slow a GPU down against its will: idleness, chosen clocks and sync boost do not."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 WARM_UP_LIMIT_S = 0.1
 """Of one subject in one replicate; a first run that compiles may take longer, it is one run."""
 
+HANG_S, HANG_FACTOR = 30.0, 20.0
+"""A turn that takes longer than both, the second times what was expected, is ended: it hangs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
@@ -262,8 +265,9 @@ class Replicate:
                 continue
             wanted = visit.discarded + visit.runs
             with self._guard([i]):
+                limit_s = max(HANG_S, HANG_FACTOR * wanted * run_ns[visit.cell] / 1e9)
                 latencies = self._worker(i).measure(
-                    subject.session, subject.batch, subject.boundary, wanted, offsets[i]
+                    subject.session, subject.batch, subject.boundary, wanted, offsets[i], limit_s
                 )[visit.discarded :]
                 offsets[i] += wanted
                 taken.latencies_ns += latencies

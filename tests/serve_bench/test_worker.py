@@ -77,6 +77,33 @@ def test_a_worker_that_says_nothing_is_killed(tiny_onnx):
         assert gone(worker.pid)
 
 
+def test_a_turn_has_a_limit_of_its_own(workers, tiny_onnx):
+    worker = spawn(workers, "null")
+    worker.load_inputs({"image": tiny_onnx.images})
+    worker.open("k", "null", tiny_onnx.artifacts["onnx"], "cpu", 1)
+    assert len(worker.measure("k", 1, "host", 3, 0, 30.0)) == 3
+    os.kill(worker.pid, signal.SIGSTOP)
+    with pytest.raises(WorkerDied, match=r"null: its process ended: no answer to 'measure' within 0\.2 s"):
+        worker.measure("k", 1, "host", 3, 0, 0.2)
+
+
+def test_an_output_of_another_shape_than_was_promised_is_one_line(tiny_onnx):
+    from dataclasses import replace
+
+    from serve_bench._child import _check_shapes
+
+    artifact = tiny_onnx.artifacts["onnx"]
+    name, width = artifact.outputs[0].name, artifact.outputs[0].shape[1]
+    _check_shapes(artifact, 4, {name: np.zeros((4, width))})
+    for shape in ((3, width), (4, width + 1), (4,)):
+        with pytest.raises(BackendFailed, match=r"has shape \[.*\] at batch 4, \[4, 5\] was promised"):
+            _check_shapes(artifact, 4, {name: np.zeros(shape)})
+    with pytest.raises(BackendFailed, match="gives no output"):
+        _check_shapes(artifact, 4, {})
+    free = replace(artifact, outputs=(replace(artifact.outputs[0], shape=("batch", "length")),))
+    _check_shapes(free, 4, {name: np.zeros((4, 9))})
+
+
 def test_errors_come_back_typed_and_in_one_line(workers, tiny_onnx, tmp_path):
     from tiny_network import artifact
 

@@ -95,7 +95,7 @@ class FakeWorker:
             runs=4, settled=batch < 64, median_ns=run_ns * self.pool.warm_factor, first_run_ns=10 * run_ns
         )
 
-    def measure(self, key, batch, boundary, runs, offset):
+    def measure(self, key, batch, boundary, runs, offset, limit_s=None):
         self._meet("measure", key, batch)
         self.pool.offsets.setdefault((key, batch), []).append((offset, runs))
         return [self.pool.run_ns(self.backends[key], batch)] * runs

@@ -289,3 +289,22 @@ def test_a_steady_run_ends_by_its_precision_and_a_noisy_one_goes_on():
     assert (exactly.facts["ended_by"], exactly.facts["replicates_taken"]) == ("replicates", 10)
     with pytest.raises(UsageError, match="negative width"):
         measure(FakeWorkers(), precision_of_ratio=-0.1)
+
+
+def test_every_turn_is_given_a_limit_that_grows_with_what_it_should_take():
+    class Limits(FakeWorkers):
+        def spawn(self, family, preload, fresh=False):
+            worker = super().spawn(family, preload, fresh)
+            measure_, limits = worker.measure, self.limits
+
+            def measure(key, batch, boundary, runs, offset, limit_s=None):
+                limits.append(limit_s / max(30.0, 20 * runs * self.run_ns(worker.backends[key], batch) / 1e9))
+                return measure_(key, batch, boundary, runs, offset)
+
+            worker.measure = measure
+            return worker
+
+    workers = Limits(base_ns=500_000_000)
+    workers.limits = []
+    measure(workers, replicates=2)
+    assert {round(limit, 6) for limit in workers.limits} == {1.0}
