@@ -73,9 +73,7 @@ def measure(
     from serve_bench.latency.records import also_kept, matching, show, whole_runs
     from serve_bench.latency.rounds import measure_bundle
 
-    passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
-    cells, _ = cells_of(bundle, options)
-    chosen = [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
+    chosen = passed_cells(bundle, judged, options)
     here = environment().id
     settings: dict[str, Any] = {
         "batches": batches_of(bundle, options),
@@ -97,6 +95,13 @@ def measure(
     if kept:
         progress.note(f"the report now shows this run; also kept: {kept}")
     return measured
+
+
+def passed_cells(bundle: Bundle, judged: Judged, options: Options) -> list[Cell]:
+    """What can run here and passed its verification: nothing else is measured."""
+    passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
+    cells, _ = cells_of(bundle, options)
+    return [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
 
 
 def batches_of(bundle: Bundle, options: Options) -> tuple[int, ...]:

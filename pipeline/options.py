@@ -46,6 +46,14 @@ class Options:
     fresh: bool = False
     """Verify and measure again even where records of this environment exist."""
     trust: bool = False
+    scenarios: tuple[str, ...] = ()
+    """LoadGen scenarios, instead of the interleaved run; empty: none."""
+    min_duration_s: float = 2.0
+    """Of a scenario's run."""
+    samples_per_query: int = 8
+    """Of MultiStream."""
+    latency_bound_ns: int | None = None
+    """Of Server's p99; None: a multiple of the pilot's median."""
     params: Mapping[str, Value] = field(default_factory=dict)
     """Of the model; text is read as the parameter's own type."""
 
@@ -59,3 +67,8 @@ class Options:
                     raise UnknownName("precision", precision, known)
         for name in self.backends:
             backend_named(name)
+        if self.scenarios:
+            from serve_bench.latency.scenarios._base import named
+
+            for name in self.scenarios:
+                named(name)

@@ -7,7 +7,7 @@ from html import escape
 from importlib import resources
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _curves, _plots, _tables
+from serve_bench.reports import _curves, _plots, _scenarios, _tables
 from serve_bench.reports._facts import FIRST
 from serve_bench.reports.summary import Summary
 
@@ -146,6 +146,7 @@ def _one(summary: Summary) -> Iterator[str]:
     yield "".join(f"<p>{escape(line)}</p>" for line in known) + "</header>"
     if summary.rows:
         yield from _latencies(summary)
+    yield from _scenarios.html(summary, _table, escape)
     if summary.subjects:
         yield from _equivalence(summary)
     if summary.absent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from export.bundle.types import Boundary
+from serve_bench.reports import _scenarios
 from serve_bench.reports import _tables as tables
 from serve_bench.reports.summary import Summary
 
@@ -86,6 +87,7 @@ def _one(summary: Summary) -> Iterator[str]:
         for batch, boundary in tables.groups(summary):
             yield from _latency(summary, batch, boundary)
         yield from (tables.LEGEND, "")
+    yield from _scenarios.markdown(summary, _table, cell)
     if summary.absent:
         yield from ("## Not run", "")
         yield from _table(tables.ABSENT_HEADINGS, tables.absent(summary), 3)
