@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from export.bundle.errors import UnknownName
+from export.bundle.errors import UnknownName, UsageError
 from export.bundle.types import Value
 from export.formats._engine_facts import canonical_target
 from export.registry import entries
 from serve_bench.cells import backend_named
+
+if TYPE_CHECKING:
+    from serve_bench.latency.scenarios._base import Asked
 
 BATCHES = (1, 8, 64, 512)
 
@@ -68,7 +72,25 @@ class Options:
         for name in self.backends:
             backend_named(name)
         if self.scenarios:
-            from serve_bench.latency.scenarios._base import named
+            self.check_scenarios()
 
-            for name in self.scenarios:
-                named(name)
+    def check_scenarios(self) -> None:
+        """Raises UnknownName or UsageError where what is asked of LoadGen's scenarios cannot be run."""
+        from serve_bench.latency.scenarios._base import named
+
+        names = [named(name).name for name in self.scenarios]
+        if self.latency_bound_ns is not None and "Server" not in names:
+            raise UsageError("--latency-bound is a bound on Server's p99: add --scenario Server, or leave it out")
+        _ = self.asked
+
+    @property
+    def asked(self) -> Asked:
+        """Of LoadGen's scenarios. Offline's batch is the largest of those given, `OFFLINE_BATCH` where none was."""
+        from serve_bench.latency.scenarios._base import OFFLINE_BATCH, Asked
+
+        return Asked(
+            min_duration_s=self.min_duration_s,
+            samples_per_query=self.samples_per_query,
+            offline_batch=OFFLINE_BATCH if self.batches == BATCHES else max(self.batches),
+            latency_bound_ns=self.latency_bound_ns,
+        )

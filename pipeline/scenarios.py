@@ -6,23 +6,13 @@ from export.bundle.environment import environment
 from export.bundle.store import Bundle
 from export.progress import Progress
 from pipeline.judge import Judged, passed_cells
-from pipeline.options import BATCHES, Options
-from serve_bench.latency.scenarios._base import OFFLINE_BATCH, Asked, named
+from pipeline.options import Options
+from serve_bench.latency.scenarios._base import named
 from serve_bench.latency.scenarios._record import ScenarioRecord
 from serve_bench.latency.scenarios._run import measure_scenarios, require_loadgen
 from serve_bench.worker import Workers
 
-__all__ = ["asked_of", "require_loadgen", "run_scenarios"]
-
-
-def asked_of(options: Options) -> Asked:
-    """Offline's batch is the largest of those given, `OFFLINE_BATCH` where none was."""
-    return Asked(
-        min_duration_s=options.min_duration_s,
-        samples_per_query=options.samples_per_query,
-        offline_batch=OFFLINE_BATCH if options.batches == BATCHES else max(options.batches),
-        latency_bound_ns=options.latency_bound_ns,
-    )
+__all__ = ["require_loadgen", "run_scenarios"]
 
 
 def run_scenarios(
@@ -39,7 +29,7 @@ def run_scenarios(
         workers,
         chosen,
         list(wanted.values()),
-        asked_of(options),
+        options.asked,
         threads=options.threads,
         isolate=options.isolate,
         environment_id=environment().id,

@@ -31,7 +31,7 @@ CHECKS = {
     "result_perf_constraints_met": "p99 is over the bound",
     "result_min_duration_met": "it was over before the minimum duration",
     "result_min_queries_met": "fewer queries than the minimum",
-    "early_stopping_met": "too few queries for early stopping to be sure",
+    "early_stopping_met": "early stopping is not satisfied",
 }
 """What LoadGen checks, and how it is said where it was not met."""
 
