@@ -41,6 +41,10 @@ class FakeCell:
     def key(self):
         return f"{self.artifact.name}|{self.backend}|{self.device}"
 
+    @property
+    def label(self):
+        return self.backend
+
 
 @dataclass
 class FakeBundle:
