@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from export.bundle.types import Artifact, to_json
 from serve_bench.cells import label
 from serve_bench.latency import stats
+from serve_bench.latency.scenarios._base import GIVEN, GROWING
 from serve_bench.latency.scenarios._record import Records, ScenarioRecord, latest
 from serve_bench.reports import _format as show
 from serve_bench.reports._types import ScenarioRow
@@ -118,10 +119,11 @@ def _how(first: ScenarioRecord, records: Sequence[ScenarioRecord]) -> str:
         return f"All samples in one query, answered in batches of {' or '.join(map(str, batches))}."
     bounds = sorted({record.latency_bound_ns or 0 for record in records})
     span = show.latency(bounds[0]) if len(bounds) == 1 else f"{show.latency(bounds[0])} to {show.latency(bounds[-1])}"
-    chosen = "" if first.bound_from == "given" else f", {first.bound_from} of each"
+    chosen = "" if first.bound_from == GIVEN else f", {first.bound_from} of each"
     return (
         "Poisson arrivals of one sample, served one at a time; latency counts from the scheduled arrival. The result "
-        f"is the highest rate tried whose p99 stayed under {span}{chosen}."
+        f"is the highest rate tried whose p99 stayed under {span}{chosen}, and whose queue was empty "
+        "now and then to the end."
     )
 
 
@@ -133,7 +135,7 @@ def trials(rows: Sequence[ScenarioRow]) -> list[tuple[str, ...]]:
             show.rate(trial.rate),
             show.latency(trial.p99_ns),
             f"{trial.queries:,}",
-            said(trial.valid, trial.reasons),
+            said(trial.valid, trial.reasons) + ("" if trial.kept_up else f"; {GROWING}"),
         )
         for row in rows
         for trial in sorted(row.record.trials, key=lambda trial: trial.rate)

@@ -51,5 +51,9 @@ def from_arrival(begun: Ints, ended: Ints, due: Ints, reported: Mapping[str, Any
                 "install the tested version, pip install mlcommons-loadgen==6.0.17"
             )
     scheduled = ended - latencies
-    idle = np.concatenate([[True], scheduled[1:] > ended[:-1]])
-    return latencies, float(np.median((begun - scheduled)[idle]))
+    return latencies, float(np.median((begun - scheduled)[idle(ended, latencies)]))
+
+
+def idle(ended: Ints, latencies: Ints) -> npt.NDArray[np.bool_]:
+    """Of each query, whether all before it were answered when it was due."""
+    return np.concatenate([[True], (ended - latencies)[1:] > ended[:-1]])

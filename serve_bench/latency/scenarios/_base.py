@@ -16,6 +16,10 @@ SEEDS: Mapping[str, int] = {"qsl_rng_seed": 1, "sample_index_rng_seed": 2, "sche
 SAMPLES_PER_QUERY = 8
 """Of MultiStream, as MLPerf Inference has it."""
 OFFLINE_BATCH = 64
+GIVEN = "given"
+"""Where a latency bound is from."""
+GROWING = "the queue never emptied in the last quarter"
+"""Of a run of Server that did not keep up, in the words of a reason."""
 LEAST_DURATION_S = 0.05
 LONGEST_DURATION_S = 600.0
 
@@ -81,6 +85,9 @@ class Served:
     """LoadGen's verdict."""
     long_enough: bool
     """Whether the minimum duration was met."""
+    kept_up: bool
+    """Of Server: whether the queue was empty at some time in the last quarter of the run. A rate that the session
+    cannot bear passes a short run under a wide bound; its queue then grows to the end. Always of the others."""
     reasons: tuple[str, ...]
     """Why it is not valid; empty where it is."""
     overhead_ns: float | None
@@ -102,7 +109,15 @@ class Trial:
     """By LoadGen, from the scheduled arrival."""
     queries: int
     valid: bool
+    """LoadGen's verdict."""
     reasons: tuple[str, ...] = ()
+    kept_up: bool = True
+    """Served.kept_up."""
+
+    @property
+    def held(self) -> bool:
+        """Valid, and not by ending before the queue was too long."""
+        return self.valid and self.kept_up
 
 
 @dataclass(frozen=True, kw_only=True)

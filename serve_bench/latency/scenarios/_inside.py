@@ -23,7 +23,7 @@ from serve_bench._child import fixed_batch
 from serve_bench.backends._base import Arrays, Session
 from serve_bench.backends._helpers import batch_axis, first_line
 from serve_bench.latency.clock import no_collection, timed_answer
-from serve_bench.latency.scenarios._arrivals import arrivals, from_arrival
+from serve_bench.latency.scenarios._arrivals import arrivals, from_arrival, idle
 from serve_bench.latency.scenarios._base import Load, Served
 
 MOST_KEPT = 100_000
@@ -185,10 +185,11 @@ def read_detail(path: Path) -> dict[str, Any]:
 
 def _served(queries: Queries, load: Load, reported: Mapping[str, Any]) -> Served:
     begun, ended = (np.array(stamps, np.int64) for stamps in (queries.begun, queries.ended))
-    latencies, overhead, duration = ended - begun, None, int(ended[-1] - begun[0])
+    latencies, overhead, duration, kept_up = ended - begun, None, int(ended[-1] - begun[0]), True
     if load.scenario == "Server":
         due = arrivals(load.seeds["schedule_rng_seed"], load.rate, len(ended))
         latencies, overhead = from_arrival(begun, ended, due, reported)
+        kept_up = bool(idle(ended, latencies)[-math.ceil(len(ended) / 4) :].any())
     elif load.scenario == "Offline":
         duration = int(reported["result_max_latency_ns"])
     else:
@@ -204,6 +205,7 @@ def _served(queries: Queries, load: Load, reported: Mapping[str, Any]) -> Served
         samples=queries.samples,
         duration_ns=duration,
         valid=reported["result_validity"] == "VALID",
+        kept_up=kept_up,
         long_enough=reported.get("result_min_duration_met") is True,
         reasons=(*reasons, *reported["errors"]),
         overhead_ns=overhead,

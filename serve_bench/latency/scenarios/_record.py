@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from export.bundle.types import Json, Precision, from_json
-from serve_bench.latency.scenarios._base import Name, Trial
+from serve_bench.latency.scenarios._base import GIVEN, Name, Trial
 
 KIND = "scenario"
 
@@ -81,16 +81,21 @@ class ScenarioRecord:
     def rate(self) -> float | None:
         """Of Server the highest rate that held, queries a second; of Offline samples a second; else None."""
         if self.scenario == "Server":
-            return max((trial.rate for trial in self.trials if trial.valid), default=None)
+            return max((trial.rate for trial in self.trials if trial.held), default=None)
         return self.samples / self.duration_ns * 1e9 if self.scenario == "Offline" and self.duration_ns else None
 
 
 def latest(bundle: Records) -> list[ScenarioRecord]:
-    """The last record of each form, backend, device and scenario, of the last one's environment and threads."""
+    """The last record of each form, backend, device and scenario: of each scenario those that were taken where and as
+    its last one was."""
     every = [from_json(ScenarioRecord, value) for value in bundle.read(KIND)]
-    found = {(r.scenario, r.artifact_sha256, r.backend, r.device): r for r in every if _alike(r, every[-1])}
-    return list(found.values())
+    last = {record.scenario: _as_asked(record) for record in every}
+    alike = [record for record in every if _as_asked(record) == last[record.scenario]]
+    return list({(r.scenario, r.artifact_sha256, r.backend, r.device): r for r in alike}.values())
 
 
-def _alike(record: ScenarioRecord, last: ScenarioRecord) -> bool:
-    return (record.environment, record.threads) == (last.environment, last.threads)
+def _as_asked(record: ScenarioRecord) -> tuple[object, ...]:
+    """Where it was taken and what was asked: rows of one table have this in common."""
+    bound_ns = record.latency_bound_ns if record.bound_from == GIVEN else None
+    samples = record.samples_per_query if record.scenario == "MultiStream" else None
+    return record.environment, record.threads, record.min_duration_s, bound_ns, samples

@@ -20,7 +20,7 @@ from serve_bench._child import fixed_batch
 from serve_bench.backends._helpers import batch_axis, importable
 from serve_bench.cells import Cell, backend_named
 from serve_bench.latency.rounds import real_samples
-from serve_bench.latency.scenarios._base import SEEDS, Asked, Found, Load, Scenario, Served
+from serve_bench.latency.scenarios._base import GIVEN, GROWING, SEEDS, Asked, Found, Load, Scenario, Served
 from serve_bench.latency.scenarios._record import KIND, ScenarioRecord
 
 if TYPE_CHECKING:
@@ -152,13 +152,13 @@ def batch_of(artifact: Artifact, wanted: int) -> int:
 
 def _figures(found: Found, opened: OpenedFacts, pilot: Warm, batch: int) -> dict[str, Any]:
     served, load = found.served, found.load
-    held = any(trial.valid for trial in found.trials) if found.trials else served.valid
+    held = any(trial.held for trial in found.trials) if found.trials else served.valid
     return {
         "precision": opened.precision,
         "settings": opened.settings,
         "loadgen": served.loadgen,
         "valid": held,
-        "reasons": served.reasons,
+        "reasons": served.reasons if served.kept_up else (*served.reasons, GROWING),
         "min_queries": load.min_queries,
         "samples_per_query": served.samples // max(served.queries, 1),
         "batch": load.batch,
@@ -192,6 +192,13 @@ NOTHING: dict[str, Any] = {
 """Of a scenario that has no figure."""
 
 
+def _as_asked(scenario: Scenario, asked: Asked) -> dict[str, Any]:
+    """What the record of a scenario without a figure says of its settings."""
+    if scenario.name == "Server" and asked.latency_bound_ns is not None:
+        return {"latency_bound_ns": asked.latency_bound_ns, "bound_from": GIVEN}
+    return {"samples_per_query": asked.samples_per_query} if scenario.name == "MultiStream" else {}
+
+
 def _record(cell: Cell, scenario: Scenario, run: _Run, started: str, **figures: Any) -> ScenarioRecord:
     return ScenarioRecord(
         artifact=cell.artifact.name,
@@ -206,5 +213,5 @@ def _record(cell: Cell, scenario: Scenario, run: _Run, started: str, **figures: 
         environment=run.environment,
         run=run.name,
         started=started,
-        **({"precision": cell.artifact.precision} | NOTHING | figures),
+        **({"precision": cell.artifact.precision} | NOTHING | _as_asked(scenario, run.asked) | figures),
     )

@@ -1,13 +1,14 @@
 """Server: one sample a query, Poisson arrivals, served one at a time in the order of arrival.
 
-Its result is the highest rate of arrivals whose p99, counted from the scheduled arrival, stays under a bound.
+Its result is the highest rate of arrivals whose p99, counted from the scheduled arrival, stays under a bound while the
+queue does not grow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from serve_bench.latency.scenarios._base import Asked, Found, Load, Name, Run, Say, Served, Trial
+from serve_bench.latency.scenarios._base import GIVEN, Asked, Found, Load, Name, Run, Say, Served, Trial
 from serve_bench.latency.stats import least_samples
 
 DEFAULT_BOUND = 10
@@ -21,14 +22,14 @@ PRECISION = 0.05
 
 
 def trials_of(attempt: Callable[[float], Trial], ceiling: float) -> tuple[Trial, ...]:
-    """Every rate that was tried, in turn; the highest valid one is the result.
+    """Every rate that was tried, in turn; the highest that held is the result.
 
     From half of `ceiling` (queries a second that no queue can bear) downwards until a rate holds, at most
     `HALVINGS` − 1 times; then bisection between it and the lowest that failed, or the ceiling, to `PRECISION`.
     """
     trials = [attempt(ceiling / 2)]
     failed = ceiling
-    while not trials[-1].valid:
+    while not trials[-1].held:
         failed = trials[-1].rate
         if len(trials) == HALVINGS:
             return tuple(trials)
@@ -36,7 +37,7 @@ def trials_of(attempt: Callable[[float], Trial], ceiling: float) -> tuple[Trial,
     held = trials[-1].rate
     while failed - held > PRECISION * failed:
         trials.append(attempt((held + failed) / 2))
-        if trials[-1].valid:
+        if trials[-1].held:
             held = trials[-1].rate
         else:
             failed = trials[-1].rate
@@ -72,16 +73,17 @@ class Server:
                 queries=served.queries,
                 valid=served.valid,
                 reasons=served.reasons,
+                kept_up=served.kept_up,
             )
 
         trials = trials_of(attempt, 1e9 / (pilot_ns + HANDING_NS))
-        held = [trial.rate for trial in trials if trial.valid]
+        held = [trial.rate for trial in trials if trial.held]
         load, served = runs[max(held) if held else trials[-1].rate]
         return Found(
             load=load,
             served=served,
             latency_bound_ns=bound_ns,
-            bound_from="given" if given else f"{DEFAULT_BOUND} times the pilot's median",
+            bound_from=GIVEN if given else f"{DEFAULT_BOUND} times the pilot's median",
             trials=trials,
         )
 

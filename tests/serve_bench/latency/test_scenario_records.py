@@ -32,6 +32,7 @@ class Worker(FakeWorker):
             duration_ns=2 * 10**9,
             valid=valid,
             long_enough=True,
+            kept_up=load.scenario != "Server" or load.rate < self.pool.bears,
             reasons=() if valid else ("p99 is over the bound",),
             overhead_ns=None if load.scenario == "Offline" else 2000.0,
             reported={"result_99.00_percentile_latency_ns": p99},
@@ -42,7 +43,7 @@ class Worker(FakeWorker):
 class Pool(FakeWorkers):
     def __init__(self, **more):
         super().__init__(**more)
-        self.loads = []
+        self.loads, self.bears = [], 1e9
 
     def spawn(self, family, preload, fresh=False):
         self.spawned += 1
@@ -95,6 +96,14 @@ def test_server_keeps_every_rate_and_the_highest_that_held():
     assert record.valid
 
 
+def test_a_rate_whose_queue_grows_to_the_end_does_not_hold():
+    pool = Pool()
+    pool.bears = 100.0
+    record = measure(pool, names=("Server",), cells=CELLS[1:])[0]
+    assert 95 <= record.rate < 100
+    assert any(t.valid and not t.kept_up for t in record.trials)
+
+
 def test_a_bound_that_no_rate_meets_is_a_row_that_says_so():
     record = measure(Pool(), names=("Server",), cells=CELLS[1:], latency_bound_ns=1000)[0]
     assert (record.valid, record.rate, record.bound_from, len(record.trials)) == (False, None, "given", 4)
@@ -126,14 +135,17 @@ def test_what_was_done_before_an_interruption_is_kept():
     assert pool.made[0][0].stopped
 
 
-def test_the_last_record_of_each_is_shown_of_one_environment():
+def test_the_last_record_of_each_is_shown_as_the_last_was_taken():
     bundle = FakeBundle()
     measure(Pool(), bundle)
     newer = measure(Pool(), bundle, names=("Server",))
     assert [r for r in latest(bundle) if r.scenario == "Server"] == newer
     assert {r.scenario for r in latest(bundle)} == {"SingleStream", "Server"}
+    bound = measure(Pool(dies=[("load", "torchscript", None)]), bundle, names=("Server",), latency_bound_ns=10**8)
+    assert [r for r in latest(bundle) if r.scenario == "Server"] == bound
     bundle.append("scenario", to_json(replace(newer[0], environment="elsewhere")))
-    assert [r.environment for r in latest(bundle)] == ["elsewhere"]
+    assert [r.environment for r in latest(bundle) if r.scenario == "Server"] == ["elsewhere"]
+    assert {r.environment for r in latest(bundle) if r.scenario == "SingleStream"} == {"here"}
 
 
 def test_a_form_runs_in_the_batch_that_it_takes():
