@@ -17,6 +17,9 @@ from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, SCENARIOS, stack
 def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -> None:
     """Measure BUNDLES again: what has no verdict here is verified first, what failed is not measured.
 
+    With --scenario, LoadGen's scenarios run instead of the interleaved run: --batch then sets Offline's batch alone,
+    --budget and --replicates play no part.
+
     \b
     pipeline bench artifacts/cnn --budget 60
     pipeline bench artifacts/cnn --backend eager --backend onnxruntime-cpu --batch 1

@@ -58,7 +58,15 @@ RECORDS = (
     record("MultiStream", samples_per_query=8, batch=8),
     record("Offline", samples=80_000, queries=1, batch=64),
     record("Server", trials=HELD, latency_bound_ns=3_000_000, bound_from="given"),
-    record("Server", PROGRAM, "eager", valid=False, error=f"eager: its process ended: {HOSTILE}"),
+    record(
+        "Server",
+        PROGRAM,
+        "eager",
+        valid=False,
+        latency_bound_ns=3_000_000,
+        bound_from="given",
+        error=f"eager: its process ended: {HOSTILE}",
+    ),
 )
 
 
