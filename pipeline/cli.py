@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from pipeline import __version__, flags
+from pipeline import __version__
+from pipeline.cli_bench import bench
 from pipeline.cli_compare import compare
 from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, TARGET, TRAINING, stack, words_of
 from pipeline.group import Group
@@ -195,24 +196,6 @@ def verify(
     return judged.raise_for_failures()
 
 
-@main.command(short_help="measure again")
-@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
-@DEVICE
-@stack(JUDGING, MEASURING, flags.COLD, COMMON)
-def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -> None:
-    """Measure BUNDLES again: what has no verdict here is verified first, what failed is not measured.
-
-    \b
-    pipeline bench artifacts/cnn --budget 60
-    pipeline bench artifacts/cnn --backend eager --backend onnxruntime-cpu --batch 1
-    pipeline bench artifacts/cnn --cold-start 5
-    """
-    from pipeline.run import bench_paths
-    from pipeline.table import print_outcomes
-
-    print_outcomes(bench_paths(bundles, _options(**given), _progress(quiet)), as_json=as_json)
-
-
 @main.command(short_help="the report, from the records")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "report_format", help="markdown, html, json or csv; default by the suffix of --output.")
@@ -295,6 +278,7 @@ def doctor(device: str, as_json: bool, **_: Any) -> None:
         click.echo("\n".join(remarks(statuses)))
 
 
+main.add_command(bench)
 main.add_command(compare)
 if __name__ == "__main__":
     main()

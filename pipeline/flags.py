@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,54 @@ COLD = click.option(
     show_default=True,
     metavar="N",
     help="Also start every form N times in a fresh process: time to the first answer, memory.",
+)
+
+
+class Latency(click.ParamType):  # type: ignore[type-arg]
+    """ "10ms", "500us", "1.5s" as whole nanoseconds."""
+
+    name = "time"
+    units: Mapping[str, float] = {"ns": 1, "us": 1e3, "µs": 1e3, "μs": 1e3, "ms": 1e6, "s": 1e9}
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+) ?([a-zµμ]+)", str(value).strip())
+        size = self.units.get(found[2]) if found else None
+        if found is None or size is None or not 1 <= float(found[1]) * size <= 3600e9:
+            self.fail(f"{value}: is no time such as 10ms, 500us or 1.5s, up to an hour", param, ctx)
+        return round(float(found[1]) * size)
+
+
+SCENARIOS = stack(
+    click.option(
+        "--scenario",
+        "scenarios",
+        multiple=True,
+        metavar="NAME",
+        help="Through LoadGen, instead of interleaved: SingleStream, MultiStream, Offline, Server; repeatable.",
+    ),
+    click.option(
+        "--min-duration",
+        "min_duration_s",
+        type=click.FloatRange(0.05, 600),
+        default=2.0,
+        show_default=True,
+        metavar="S",
+        help="Shortest run of a scenario that is valid.",
+    ),
+    click.option(
+        "--samples-per-query",
+        type=click.IntRange(1),
+        default=8,
+        show_default=True,
+        help="Of MultiStream.",
+    ),
+    click.option(
+        "--latency-bound",
+        "latency_bound_ns",
+        type=Latency(),
+        metavar="TIME",
+        help="Of Server's p99: 10ms, 500us; default 10 times the median of a pilot.",
+    ),
 )
 NO_BENCH = click.option("--no-bench", is_flag=True, help="Export and verify, without measuring.")
 

@@ -74,13 +74,6 @@ def start_cold(bundle: Bundle, judged: Judged, options: Options, workers: Worker
         cold_starts(bundle, workers, chosen, *given, environment_id=here, seed=0, progress=progress)
 
 
-def passed_cells(bundle: Bundle, judged: Judged, options: Options) -> list[Cell]:
-    """What was asked for, runs here and is the same model."""
-    passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
-    cells, _ = cells_of(bundle, options)
-    return [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
-
-
 def measure(
     bundle: Bundle, judged: Judged, options: Options, workers: Workers, progress: Progress, *, again: bool
 ) -> list[Measurement]:
@@ -114,6 +107,13 @@ def measure(
     if kept:
         progress.note(f"the report now shows this run; also kept: {kept}")
     return measured
+
+
+def passed_cells(bundle: Bundle, judged: Judged, options: Options) -> list[Cell]:
+    """What can run here and passed its verification: nothing else is measured."""
+    passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
+    cells, _ = cells_of(bundle, options)
+    return [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
 
 
 def batches_of(bundle: Bundle, options: Options) -> tuple[int, ...]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from export.bundle.errors import UnknownName
+from export.bundle.errors import UnknownName, UsageError
 from export.bundle.types import Value
 from export.formats._engine_facts import canonical_target
 from export.registry import entries
 from serve_bench.cells import backend_named
+
+if TYPE_CHECKING:
+    from serve_bench.latency.scenarios._base import Asked
 
 BATCHES = (1, 8, 64, 512)
 
@@ -50,6 +54,14 @@ class Options:
     fresh: bool = False
     """Verify and measure again even where records of this environment exist."""
     trust: bool = False
+    scenarios: tuple[str, ...] = ()
+    """LoadGen scenarios, instead of the interleaved run; empty: none."""
+    min_duration_s: float = 2.0
+    """Of a scenario's run."""
+    samples_per_query: int = 8
+    """Of MultiStream."""
+    latency_bound_ns: int | None = None
+    """Of Server's p99; None: a multiple of the pilot's median."""
     params: Mapping[str, Value] = field(default_factory=dict)
     """Of the model; text is read as the parameter's own type."""
 
@@ -63,3 +75,26 @@ class Options:
                     raise UnknownName("precision", precision, known)
         for name in self.backends:
             backend_named(name)
+        if self.scenarios:
+            self.check_scenarios()
+
+    def check_scenarios(self) -> None:
+        """Raises UnknownName or UsageError where what is asked of LoadGen's scenarios cannot be run."""
+        from serve_bench.latency.scenarios._base import named
+
+        names = [named(name).name for name in self.scenarios]
+        if self.latency_bound_ns is not None and "Server" not in names:
+            raise UsageError("--latency-bound is a bound on Server's p99: add --scenario Server, or leave it out")
+        _ = self.asked
+
+    @property
+    def asked(self) -> Asked:
+        """Of LoadGen's scenarios. Offline's batch is the largest of those given, `OFFLINE_BATCH` where none was."""
+        from serve_bench.latency.scenarios._base import OFFLINE_BATCH, Asked
+
+        return Asked(
+            min_duration_s=self.min_duration_s,
+            samples_per_query=self.samples_per_query,
+            offline_batch=OFFLINE_BATCH if self.batches == BATCHES else max(self.batches),
+            latency_bound_ns=self.latency_bound_ns,
+        )

@@ -28,6 +28,7 @@ from pipeline.judge import (
 from pipeline.options import Options
 from pipeline.origins import Origin, ZooOrigin
 from pipeline.own_origin import OwnOrigin
+from pipeline.scenarios import require_loadgen, run_scenarios
 from serve_bench.cells import NAMED_ONLY, backends
 from serve_bench.worker import Workers
 
@@ -98,7 +99,10 @@ def _judge(
     record_absent(bundle, judged, built.not_built if built else None)
     write_verdicts(bundle, judged, options.threads)
     if bench != "no":
-        measure(bundle, judged, options, workers, progress, again=bench == "again")
+        if options.scenarios:
+            run_scenarios(bundle, judged, options, workers, progress)
+        else:
+            measure(bundle, judged, options, workers, progress, again=bench == "again")
         start_cold(bundle, judged, options, workers, progress)
     with progress.stage("report") as bar:
         reports = write_reports(bundle)
@@ -182,6 +186,8 @@ def self_test_bundle(path: Path, minutes: float, options: Options, progress: Pro
 
 def bench_paths(paths: Sequence[Path], options: Options, progress: Progress) -> Iterator[Outcome]:
     """Each bundle measured anew, one after the other."""
+    if options.scenarios:
+        require_loadgen()
     for path in paths:
         bundle = Bundle.open(path, trust=options.trust)
         yield judge_bundle(bundle, options, progress, "again")

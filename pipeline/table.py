@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import Verification, to_json
@@ -54,13 +54,13 @@ def print_reports(bundles: Sequence[Any]) -> None:
     print(entry("serve_bench.reports", "report format", "json").render([summarise(bundle) for bundle in bundles]))
 
 
-def print_outcomes(outcomes: Iterable[Any], *, as_json: bool) -> None:
-    """A table after each, or one document of all; then raises where one of them failed."""
+def print_outcomes(outcomes: Iterable[Any], *, as_json: bool, show: Callable[[Any], None] | None = None) -> None:
+    """A table after each (`show`, default `print_outcome`), or one document of all; then raises where one failed."""
     found = []
     for outcome in outcomes:
         found.append(outcome)
         if not as_json:
-            print_outcome(outcome)
+            (show or print_outcome)(outcome)
             outcome.raise_for_failures()
     if as_json:
         print_reports([outcome.bundle for outcome in found])

@@ -92,6 +92,7 @@ class Child:
             "load_inputs": self.load_inputs,
             "warm_up": self.warm_up,
             "measure": self.measure,
+            "load": self.load,
             "close": self.close,
             "peak_memory": peak_memory,
         }
@@ -149,6 +150,14 @@ class Child:
 
         session, _ = self._open[key]
         return list(clock.timed_runs(session, boundary, self._batched(key, batch), runs, offset))
+
+    def load(self, key: str, load: Any) -> Any:
+        from serve_bench.latency.scenarios._base import Load
+        from serve_bench.latency.scenarios._inside import run_load
+
+        session, artifact = self._open[key]
+        asked = from_json(Load, load)
+        return to_json(run_load(session, artifact.inputs, self._inputs, asked, self._directory))
 
     def _batched(self, key: str, batch: int) -> list[Arrays]:
         _, artifact = self._open[key]

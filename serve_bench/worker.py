@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from export.bundle.errors import PipelineError
     from export.bundle.types import Artifact, Json, Precision
     from serve_bench.backends._base import Arrays
+    from serve_bench.latency.scenarios._base import Load, Served
 
 REAP_S = 5.0
 """How long a child may take to end after its socket closed, before it is killed."""
@@ -115,6 +116,13 @@ class Worker:
         """Nanoseconds of `runs` runs, batches taken in order from number `offset` on; ended after `limit_s` seconds."""
         asked = {"key": key, "batch": batch, "boundary": boundary, "runs": runs, "offset": offset}
         return list(self._ask("measure", key, limit_s=limit_s, **asked))
+
+    def load(self, key: str, load: Load) -> Served:
+        """One LoadGen run over the inputs that were loaded; queries come as `load` says."""
+        from export.bundle.types import from_json, to_json
+        from serve_bench.latency.scenarios._base import Served
+
+        return from_json(Served, self._ask("load", key, key=key, load=to_json(load)))
 
     def peak_memory(self) -> dict[str, int]:
         """Bytes: peak_resident, resident, proportional (PSS); empty where /proc is not."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ class Settled(NamedTuple):
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Garbage collection off: a collection inside a run would be booked on whichever backend was next."""
     enabled = gc.isenabled()
     gc.disable()
@@ -54,7 +54,7 @@ def timed_runs(session: Session, boundary: Boundary, batches: Sequence[Arrays], 
     `compute`: what `session.elapsed_ns()` says after run + sync; raises BackendFailed where there are no events.
     """
     inputs = [batches[(offset + i) % len(batches)] for i in range(runs)]
-    with _no_collection():
+    with no_collection():
         if boundary == "host":
             return _host(session, inputs)
         if boundary == "device":
@@ -100,6 +100,17 @@ def _compute(session: Session, inputs: list[Arrays]) -> list[int]:
         sync()
         latencies[i] = elapsed_ns()
     return latencies
+
+
+def timed_answer(session: Session, batch_of: Callable[[Sequence[int]], Arrays], rows: Sequence[int]) -> tuple[int, int]:
+    """Stamps in ns around one answer to samples that come from outside, boundary `host`: putting the samples `rows`
+    together counts too."""
+    start = time.perf_counter_ns()
+    session.bind(batch_of(rows))
+    session.run()
+    session.sync()
+    session.outputs()
+    return start, time.perf_counter_ns()
 
 
 def settle(session: Session, boundary: Boundary, batches: Sequence[Arrays], limit_s: float) -> Settled:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from export.bundle.types import Boundary, Environment, EpochRecord
 from serve_bench.equivalence.records import Verdict
+from serve_bench.latency.scenarios._record import ScenarioRecord
 from serve_bench.latency.stats import Interval, Quantile
 from serve_bench.reports._ceiling import Roofline
 from serve_bench.reports._sections import Section
@@ -97,6 +98,19 @@ class Absent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScenarioRow:
+    """One scenario on one form and backend."""
+
+    label: str
+    """As Subject.label."""
+    record: ScenarioRecord
+    quantiles: Mapping[str, Quantile]
+    """Of "p50", "p90", "p99" those that the sample bears; ns. Empty for Offline."""
+    rate: float | None
+    """ScenarioRecord.rate."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Summary:
     """Everything that a report shows of one bundle."""
 
@@ -126,6 +140,8 @@ class Summary:
     """What takes these measurements again."""
     digest: str
     """Of the payload."""
+    scenarios: tuple[ScenarioRow, ...] = ()
+    """What was measured with LoadGen."""
     history: tuple[EpochRecord, ...] = ()
     """The learning curve."""
     fit: tuple[tuple[float, float, float], ...] = ()

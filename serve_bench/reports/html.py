@@ -10,7 +10,7 @@ from html import escape
 from importlib import resources
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _ceiling, _curves, _plots, _side, _tables
+from serve_bench.reports import _ceiling, _curves, _plots, _scenarios, _side, _tables
 from serve_bench.reports._facts import FIRST
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
@@ -175,6 +175,7 @@ def _one(summary: Summary) -> Iterator[str]:
         yield from _latencies(summary)
     if summary.roofline:
         yield from _roofline(summary.roofline)
+    yield from _scenarios.html(summary, _table, escape)
     if summary.subjects:
         yield from _equivalence(summary)
     for section in summary.sections:

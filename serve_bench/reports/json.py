@@ -8,6 +8,7 @@ from typing import Any
 
 from export.bundle.types import to_json
 from serve_bench.latency.stats import Interval, Quantile
+from serve_bench.reports._scenarios import row_json as scenario_json
 from serve_bench.reports.summary import Row, Summary
 
 SCHEMA = 1
@@ -32,6 +33,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
     plain: dict[str, Any] = to_json(summary)
     return plain | {
         "rows": [row_json(row) for row in summary.rows],
+        "scenarios": [scenario_json(row) for row in summary.scenarios],
         "facts": dict(summary.facts),
         "measuring": dict(summary.measuring),
         "sections": {section.key: section.data for section in summary.sections},

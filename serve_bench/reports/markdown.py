@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _ceiling, _side
+from serve_bench.reports import _ceiling, _scenarios, _side
 from serve_bench.reports import _tables as tables
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
@@ -108,6 +108,7 @@ def _one(summary: Summary) -> Iterator[str]:
         yield from _section(section)
     if summary.roofline:
         yield from _roofline(summary.roofline)
+    yield from _scenarios.markdown(summary, _table, cell)
     if summary.absent:
         yield from ("## Not run", "")
         yield from _table(tables.ABSENT_HEADINGS, tables.absent(summary), 3)

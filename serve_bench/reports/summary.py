@@ -16,11 +16,11 @@ from serve_bench.cells import NAMED_ONLY, label
 from serve_bench.equivalence.records import verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, taken, whole_runs
-from serve_bench.reports import _ceiling, _facts
+from serve_bench.reports import _ceiling, _facts, _scenarios
 from serve_bench.reports._sections import sections
-from serve_bench.reports._types import Absent, Row, Subject, Summary
+from serve_bench.reports._types import Absent, Row, ScenarioRow, Subject, Summary
 
-__all__ = ["QUANTILES", "Absent", "Row", "Subject", "Summary", "summarise"]
+__all__ = ["QUANTILES", "Absent", "Row", "ScenarioRow", "Subject", "Summary", "summarise"]
 ENTRIES = ()
 """No format itself."""
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -58,6 +58,7 @@ def summarise(bundle: Bundle) -> Summary:
         run=run[0].run if run else "",
         command=_facts.command(bundle.root.as_posix(), run),
         digest=bundle.digest,
+        scenarios=_scenarios.rows_of(bundle, bundle.artifacts),
         history=manifest.training.history,
         fit=tuple(tuple(point) for point in manifest.training.facts.get("fit", ())),
         axes=(manifest.inputs[0].name, manifest.outputs[0].name),
