@@ -18,6 +18,8 @@ from serve_bench.backends._base import Arrays, Session
 
 SETTLED_WITHIN = 0.05
 """Largest relative change of the running median over one doubling of the runs that counts as settled."""
+CALIBRATION = range(4_000)
+"""What `calibrate` adds up."""
 SETTLE_AT_LEAST_S = 0.005
 """A run of microseconds is warmed up at least this long: two of them are equal by luck."""
 
@@ -111,6 +113,23 @@ def timed_answer(session: Session, batch_of: Callable[[Sequence[int]], Arrays], 
     session.sync()
     session.outputs()
     return start, time.perf_counter_ns()
+
+
+def calibrate() -> int:
+    """Nanoseconds of a fixed loop of integer additions, the least of three: what the machine does at this moment.
+
+    A quarter of a millisecond in all; no memory but the processor's own, no library.
+    """
+    best = 0
+    with no_collection():
+        for _ in range(3):
+            start = time.perf_counter_ns()
+            total = 0
+            for i in CALIBRATION:
+                total += i
+            taken = time.perf_counter_ns() - start
+            best = min(best or taken, taken)
+    return best
 
 
 def settle(session: Session, boundary: Boundary, batches: Sequence[Arrays], limit_s: float) -> Settled:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from export.bundle.environment import available_cores
 from export.bundle.errors import PipelineError, WorkerDied
 from export.bundle.types import Artifact, Boundary, Precision, to_json
+from serve_bench.latency.clock import calibrate
 from serve_bench.latency.gpu_state import GpuState
 from serve_bench.latency.schedule import allot, plan_rounds
 
@@ -137,6 +138,8 @@ class Replicate:
     over_ns: float = 0.0
     gpu_rounds: list[dict[str, Any]] = field(default_factory=list)
     """State of the GPUs at the beginning of each round, where one is measured."""
+    calibration: list[list[int]] = field(default_factory=list)
+    """Replicate, round and nanoseconds of the calibration loop at its beginning."""
     _hosts: dict[str, Worker] = field(default_factory=dict)
     _run_ns: dict[int, float] = field(default_factory=dict)
 
@@ -246,8 +249,12 @@ class Replicate:
                 taken.warm_up_runs.append(warm.runs)
                 taken.unsettled += not warm.settled
 
-    def _note_gpus(self, number: int) -> None:
-        gpus = self.conditions.gpus() if not self.gpu_rounds or self.gpu_rounds[-1]["round"] != number else []
+    def _note_machine(self, number: int) -> None:
+        """At the beginning of a round."""
+        if self.calibration and self.calibration[-1][1] == number:
+            return
+        self.calibration.append([self.number, number, calibrate()])
+        gpus = self.conditions.gpus()
         if gpus:
             self.gpu_rounds.append({"replicate": self.number, "round": number, "gpus": to_json(gpus)})
 
@@ -259,7 +266,7 @@ class Replicate:
         offsets = dict.fromkeys(alive, self.number * self.conditions.most)
         for visit in plan_rounds(share.runs, run_ns, self.rng):
             i = alive[visit.cell]
-            self._note_gpus(visit.round)
+            self._note_machine(visit.round)
             subject, taken = self.subjects[i], self.taken[i]
             if taken.error:
                 continue

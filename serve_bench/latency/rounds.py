@@ -11,7 +11,6 @@ import random
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,32 +29,17 @@ from serve_bench.latency.clock import Settled, settle, timed_runs
 from serve_bench.latency.enough import Width, ended, share_s, width
 from serve_bench.latency.peak import with_peaks
 from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
-from serve_bench.latency.schedule import REWARM_NS, ROUNDS, least_runs, most_runs
+from serve_bench.latency.run_record import Run, record_of
+from serve_bench.latency.schedule import ROUNDS, least_runs, most_runs
 
 if TYPE_CHECKING:
     from serve_bench.worker import Workers
 
-__all__ = ["Settled", "measure_bundle", "settle", "timed_runs"]
+__all__ = ["ROUNDS", "Settled", "measure_bundle", "settle", "timed_runs"]
 
 SAMPLES = 1024
 """Most real samples that the batches are taken from."""
 BATCHES = (1, 8, 64, 512)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Run:
-    """The settings of one run, as its records state them."""
-
-    name: str
-    started: str
-    budget_s: float
-    replicates: int
-    threads: int
-    isolate: bool
-    seed: int
-    batches: tuple[int, ...]
-    environment: str
-    precision_of_ratio: float
 
 
 def measure_bundle(
@@ -88,7 +72,7 @@ def measure_bundle(
     _check(batches, budget_s, replicates, threads)
     if precision_of_ratio < 0:
         raise UsageError("a ratio's interval has no negative width: ask for --precision-of-ratio 2%")
-    run = _Run(
+    run = Run(
         name=uuid.uuid4().hex[:12],
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         budget_s=budget_s,
@@ -121,7 +105,7 @@ def measure_bundle(
         progress.note(f"measuring took {facts['over_budget_s']:.1f} s more than its budget: {least}")
     first = bundle.manifest.inputs[0]
     count = samples[first.name].shape[batch_axis(first) or 0]
-    records = [_record(run, s, taken[i], facts, count, len(subjects)) for i, s in enumerate(subjects)]
+    records = [record_of(run, s, taken[i], facts, count, len(subjects)) for i, s in enumerate(subjects)]
     for record in records:
         bundle.append("measurement", to_json(record))
     return records
@@ -196,12 +180,13 @@ def _failed_verifications(bundle: Bundle) -> set[tuple[str, str, str]]:
 
 
 def _replicates(
-    workers: Workers, run: _Run, subjects: Sequence[Subject], taken: Sequence[Taken], conditions: Conditions, bar: Bar
+    workers: Workers, run: Run, subjects: Sequence[Subject], taken: Sequence[Taken], conditions: Conditions, bar: Bar
 ) -> dict[str, Any]:
     """All replicates; fills `taken` and returns the facts of the run."""
     rng, seconds, number, over_ns, void = random.Random(run.seed), Seconds(), 0, 0.0, 0
     adaptive, found, first_set_up = run.precision_of_ratio > 0, None, 0.0
     gpu_rounds: list[dict[str, Any]] = []
+    calibration: list[list[int]] = []
     while True:
         running = {i: s for i, s in enumerate(subjects) if not taken[i].error}
         set_up = seconds.get("set-up", 0.0) + seconds.get("ending", 0.0)
@@ -236,6 +221,7 @@ def _replicates(
             taken[i].add(new)
         over_ns += replicate.over_ns
         gpu_rounds += replicate.gpu_rounds
+        calibration += replicate.calibration
         number += 1
     bar.advance(run.replicates, run.replicates)
     timed = seconds.get("measuring", 0.0)
@@ -248,6 +234,7 @@ def _replicates(
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "void_replicates": void,
         "set_up_at_a_time": conditions.lanes,
+        "calibration": calibration,
         **({"gpu_rounds": gpu_rounds} if gpu_rounds else {}),
     }
 
@@ -260,45 +247,3 @@ def _said(number: int, asked: int, found: Width | None) -> str:
 
 def _where(subject: Subject) -> str:
     return f"{subject.cell.label} at batch {subject.batch}"
-
-
-def _record(
-    run: _Run, subject: Subject, taken: Taken, facts: Mapping[str, Any], samples: int, cells: int
-) -> Measurement:
-    failed = bool(taken.error)
-    return Measurement(
-        artifact=subject.artifact.name,
-        artifact_sha256=subject.artifact.sha256,
-        backend=subject.cell.backend,
-        device=subject.cell.device,
-        precision=taken.precision or subject.artifact.precision,
-        boundary=subject.boundary,
-        scenario="interleaved",
-        batch=subject.batch,
-        threads=run.threads,
-        latencies_ns=() if failed else tuple(taken.latencies_ns),
-        replicates=() if failed else tuple(taken.replicates),
-        rounds=() if failed else tuple(taken.rounds),
-        environment=run.environment,
-        run=run.name,
-        started=run.started,
-        cold={} if failed else {"open_ns": median(taken.open_ns), "first_run_ns": median(taken.first_run_ns)},
-        settings=taken.settings,
-        facts={
-            **facts,
-            "cells": cells,
-            "budget_s": run.budget_s,
-            "replicates": run.replicates,
-            "precision_of_ratio": run.precision_of_ratio,
-            "rounds": ROUNDS,
-            "rewarm_ns": REWARM_NS,
-            "isolate": run.isolate,
-            "seed": run.seed,
-            "batches": list(run.batches),
-            "samples": samples,
-            "samples_cycled": samples < subject.batch,
-            "warm_up_runs": median(taken.warm_up_runs),
-            "unsettled_replicates": taken.unsettled,
-        },
-        error=taken.error,
-    )

@@ -95,3 +95,12 @@ def test_the_effect_of_order_has_the_interval_of_the_mean_over_replicates():
 def test_one_round_says_nothing_of_order():
     assert order_effect([([1.0, 2.0], [0, 1], [0, 0])]) is None
     assert order_effect([]) is None
+
+
+def test_the_calibration_loop_is_told_with_its_trend():
+    from serve_bench.reports._facts import _calibrated
+
+    steady = [(r, n, 60_000 + 100 * ((r * 7 + n) % 3)) for r in range(10) for n in range(4)]
+    assert _calibrated(steady) == "a fixed loop took 60.1 µs [60.0, 60.2] over 40 rounds"
+    slower = [(r, n, 60_000 + 600 * r) for r in range(10) for n in range(4)]
+    assert _calibrated(slower).endswith("; 9.0 % longer at the end")

@@ -308,3 +308,12 @@ def test_every_turn_is_given_a_limit_that_grows_with_what_it_should_take():
     workers.limits = []
     measure(workers, replicates=2)
     assert {round(limit, 6) for limit in workers.limits} == {1.0}
+
+
+def test_the_machine_is_timed_at_the_beginning_of_every_round():
+    (record, *_) = measure(FakeWorkers(), replicates=3)
+    loops = record.facts["calibration"]
+    assert [(replicate, number) for replicate, number, _ in loops] == [
+        (replicate, number) for replicate in range(3) for number in range(rounds.ROUNDS)
+    ]
+    assert all(ns > 0 for _, _, ns in loops)
