@@ -11,7 +11,7 @@ import click
 
 from pipeline import __version__
 from pipeline.cli_compare import compare
-from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, TARGET, TRAINING, stack, words_of
+from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, SWEEPING, TARGET, TRAINING, stack
 from pipeline.group import Group
 
 # What torch leaves behind is given back with the process: collecting it first takes 1.4 s.
@@ -101,6 +101,7 @@ def train_export(
 
         origin = ZooOrigin(models[0], options, progress)
         return _finish(run_all(origin, options, progress, bench=not no_bench), as_json)
+    from pipeline.flags import words_of
     from pipeline.many import train_export_many
     from pipeline.zoo_tables import print_reproduction
 
@@ -198,13 +199,14 @@ def verify(
 @main.command(short_help="measure again")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @DEVICE
-@stack(JUDGING, MEASURING, COMMON)
+@stack(JUDGING, MEASURING, SWEEPING, COMMON)
 def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -> None:
     """Measure BUNDLES again: what has no verdict here is verified first, what failed is not measured.
 
     \b
     pipeline bench artifacts/cnn --budget 60
     pipeline bench artifacts/cnn --backend eager --backend onnxruntime-cpu --batch 1
+    pipeline bench artifacts/cnn --sweep batch --sweep threads
     """
     from pipeline.run import bench_paths
     from pipeline.table import print_outcomes

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from export.bundle.errors import UnknownName
+from export.bundle.errors import UnknownName, UsageError
 from export.bundle.types import Value
 from export.formats._engine_facts import canonical_target
 from export.registry import entries
@@ -43,6 +43,14 @@ class Options:
     """Seconds of timed rounds."""
     replicates: int = 10
     isolate: bool = False
+    sweeps: tuple[str, ...] = ()
+    """Measured instead of the interleaved run."""
+    sweep_limit: int | None = None
+    """Largest batch of the batch sweep."""
+    processes: int | None = None
+    """Most of the concurrency sweep."""
+    given: frozenset[str] = frozenset()
+    """Names of what was asked for and is not a default, where the command tells."""
     fresh: bool = False
     """Verify and measure again even where records of this environment exist."""
     trust: bool = False
@@ -59,3 +67,17 @@ class Options:
                     raise UnknownName("precision", precision, known)
         for name in self.backends:
             backend_named(name)
+        if self.sweeps or self.sweep_limit or self.processes:
+            self._check_sweeps()
+
+    def _check_sweeps(self) -> None:
+        from serve_bench.latency.sweeps._run import sweep_named
+
+        for name in self.sweeps:
+            sweep_named(name)
+        for option, asked, name in (
+            ("--sweep-limit", self.sweep_limit, "batch"),
+            ("--concurrency", self.processes, "concurrency"),
+        ):
+            if asked and name not in self.sweeps:
+                raise UsageError(f"{option}: is for --sweep {name}, which was not asked for")

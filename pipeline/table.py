@@ -56,11 +56,13 @@ def print_reports(bundles: Sequence[Any]) -> None:
 
 def print_outcomes(outcomes: Iterable[Any], *, as_json: bool) -> None:
     """A table after each, or one document of all; then raises where one of them failed."""
+    from pipeline.sweep_table import print_sweeps
+
     found = []
     for outcome in outcomes:
         found.append(outcome)
         if not as_json:
-            print_outcome(outcome)
+            print_sweeps(outcome) if outcome.swept else print_outcome(outcome)
             outcome.raise_for_failures()
     if as_json:
         print_reports([outcome.bundle for outcome in found])

@@ -92,6 +92,7 @@ class Child:
             "load_inputs": self.load_inputs,
             "warm_up": self.warm_up,
             "measure": self.measure,
+            "measure_between": self.measure_between,
             "close": self.close,
             "peak_memory": peak_memory,
         }
@@ -148,6 +149,12 @@ class Child:
 
         session, _ = self._open[key]
         return list(clock.timed_runs(session, boundary, self._batched(key, batch), runs, offset))
+
+    def measure_between(self, key: str, batch: int, start_ns: int, end_ns: int, offset: int) -> list[list[int]]:
+        from serve_bench.latency import clock
+
+        session, _ = self._open[key]
+        return list(map(list, clock.runs_between(session, self._batched(key, batch), start_ns, end_ns, offset)))
 
     def _batched(self, key: str, batch: int) -> list[Arrays]:
         _, artifact = self._open[key]

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from export.bundle.types import Boundary, Environment, EpochRecord
 from serve_bench.equivalence.records import Verdict
 from serve_bench.latency.stats import Interval, Quantile
+from serve_bench.reports._sweeps import SweepTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,8 @@ class Summary:
     """Of a regression from one number to one: x, target and answer, by x."""
     axes: tuple[str, str] = ("", "")
     """Names of the first input and output."""
+    sweeps: tuple[SweepTable, ...] = ()
+    """The newest run of each."""
 
     @property
     def batches(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
+from serve_bench.reports import _sweeps
 from serve_bench.reports.summary import QUANTILES, Absent, Row, Subject, Summary
 
 COLUMNS = (
@@ -13,6 +14,7 @@ COLUMNS = (
     *(f"{name}_{part}ns" for name in QUANTILES for part in ("", "low_", "high_")),
     *("samples_per_second", "ratio", "ratio_low", "ratio_high", "word", "delta", "precision_asked", "precision_found"),
     *("error", "band", "verdict", "reason", "run", "environment"),
+    *_sweeps.CSV_COLUMNS,
 )
 
 
@@ -59,6 +61,7 @@ class Csv:
             found = [dict(_row(summary, row)) for row in summary.rows]
             found += [dict(_subject(summary, s)) for s in summary.subjects if id(s) not in measured]
             found += [dict(_absent(summary, absent)) for absent in summary.absent]
+            found += [{"model": summary.model, **row} for s in summary.sweeps for row in _sweeps.csv_rows(s)]
             writer.writerows([{k: _safe(v) for k, v in line.items() if v is not None} for line in found])
         return stream.getvalue()
 

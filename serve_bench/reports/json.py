@@ -8,6 +8,7 @@ from typing import Any
 
 from export.bundle.types import to_json
 from serve_bench.latency.stats import Interval, Quantile
+from serve_bench.reports import _sweeps
 from serve_bench.reports.summary import Row, Summary
 
 SCHEMA = 1
@@ -34,6 +35,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "rows": [row_json(row) for row in summary.rows],
         "facts": dict(summary.facts),
         "measuring": dict(summary.measuring),
+        "sweeps": [_sweeps.plain(sweep) for sweep in summary.sweeps],
     }
 
 

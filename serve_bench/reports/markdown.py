@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from export.bundle.types import Boundary
+from serve_bench.reports import _sweeps
 from serve_bench.reports import _tables as tables
 from serve_bench.reports.summary import Summary
 
@@ -86,6 +87,12 @@ def _one(summary: Summary) -> Iterator[str]:
         for batch, boundary in tables.groups(summary):
             yield from _latency(summary, batch, boundary)
         yield from (tables.LEGEND, "")
+    if summary.sweeps:
+        yield from ("## Sweeps", "")
+    for sweep in summary.sweeps:
+        yield from (f"### {cell(_sweeps.title(sweep))}", "")
+        yield from _table(_sweeps.headings(sweep), [line.cells for line in _sweeps.lines(sweep)])
+        yield from (cell(f"{sweep.legend} {sweep.facts}"), "")
     if summary.absent:
         yield from ("## Not run", "")
         yield from _table(tables.ABSENT_HEADINGS, tables.absent(summary), 3)

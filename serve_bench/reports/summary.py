@@ -16,7 +16,7 @@ from serve_bench.cells import NAMED_ONLY, label
 from serve_bench.equivalence.records import verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, whole_runs
-from serve_bench.reports import _facts
+from serve_bench.reports import _facts, _sweeps
 from serve_bench.reports._types import Absent, Row, Subject, Summary
 
 __all__ = ["QUANTILES", "Absent", "Row", "Subject", "Summary", "summarise"]
@@ -60,6 +60,7 @@ def summarise(bundle: Bundle) -> Summary:
         history=manifest.training.history,
         fit=tuple(tuple(point) for point in manifest.training.facts.get("fit", ())),
         axes=(manifest.inputs[0].name, manifest.outputs[0].name),
+        sweeps=_sweeps.tables(bundle),
     )
 
 
