@@ -13,7 +13,7 @@ def print_sweeps(outcome: Any) -> None:
     for sweep in _sweeps.tables(outcome.bundle):
         if sweep.name not in outcome.swept:
             continue
-        headings = _sweeps.headings(sweep)
+        headings = _sweeps.headings(sweep, narrow=True)
         left = {"backend", "ended by"}
         columns = [(heading, "left" if heading in left else "right") for heading in headings]
         print()
@@ -21,7 +21,7 @@ def print_sweeps(outcome: Any) -> None:
         for row in sweep.rows:
             if row.error:
                 print(f"{row.label} at {_sweeps.place_text(sweep, row)}: not measured: {row.error}")
-        print(f"{sweep.legend}\n{sweep.facts}")
+        print(_sweeps.legend(sweep))
     print(f"\nreport  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
 
 
@@ -31,5 +31,5 @@ def _rows(sweep: Any) -> list[list[str]]:
 
     return [
         [*line.place, *(["not measured", *line.figures[1:]] if line.note else line.figures), line.ended]
-        for line in _sweeps.lines(sweep)
+        for line in _sweeps.lines(sweep, narrow=True)
     ]

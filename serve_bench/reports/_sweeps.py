@@ -17,6 +17,7 @@ from serve_bench.latency.sweeps._types import SweepPoint
 from serve_bench.reports import _format as show
 
 NONE = "–"
+RATIO_NOTE = "Ratios are averaged over those within each replicate, so they are not the quotients of the figures shown."
 AXES = {"batch": "batch size", "threads": "threads", "length": "length", "processes": "processes"}
 """What an axis is called on a plot and in a table."""
 
@@ -165,14 +166,14 @@ def title(sweep: SweepTable) -> str:
     return f"Sweep: {sweep.name}"
 
 
-def headings(sweep: SweepTable) -> list[str]:
-    """Of the table: the axis after the backend, then the batch where that is not the axis."""
+def headings(sweep: SweepTable, *, narrow: bool = False) -> list[str]:
+    """Of the table: the axis after the backend, then the batch where that is not the axis; `narrow` leaves p90 out."""
     found = ["backend"]
     if sweep.axis in AXES:
         found.append(AXES[sweep.axis])
     if sweep.axis != "batch":
         found.append("batch")
-    found += ["p50", "p90"] if _bears_p90(sweep) else ["p50"]
+    found += ["p50", "p90"] if _bears_p90(sweep) and not narrow else ["p50"]
     if sweep.axis == "processes":
         found.append("p50 of each")
     found.append("samples/s")
@@ -212,7 +213,7 @@ class SweepLine(NamedTuple):
         return [*self.place, *figures, self.ended]
 
 
-def lines(sweep: SweepTable) -> Iterator[SweepLine]:
+def lines(sweep: SweepTable, *, narrow: bool = False) -> Iterator[SweepLine]:
     """The table of a sweep."""
     for row in sweep.rows:
         place = [row.label]
@@ -220,20 +221,34 @@ def lines(sweep: SweepTable) -> Iterator[SweepLine]:
             place.append(f"{getattr(row, sweep.axis):,}")
         if sweep.axis != "batch":
             place.append(f"{row.batch:,}")
-        figures = list(_figures(sweep, row))
+        figures = list(_figures(sweep, row, narrow))
         figures = [""] * len(figures) if row.error else figures
         yield SweepLine(place, figures, row.error, row.ended if row.last else "")
 
 
-def _figures(sweep: SweepTable, row: SweepRow) -> Iterator[str]:
+def _figures(sweep: SweepTable, row: SweepRow, narrow: bool) -> Iterator[str]:
     yield show.bounded(row.p50) if row.p50 else "too few runs"
-    if _bears_p90(sweep):
+    if _bears_p90(sweep) and not narrow:
         yield show.bounded(row.p90) if row.p90 else NONE
     if sweep.axis == "processes":
-        yield ", ".join(show.latency(q.value) if q else NONE for q in row.of_processes) or NONE
+        yield _each(row.of_processes)
     yield show.rate(row.throughput) if row.throughput else NONE
     if sweep.compared:
         yield show.ratio(row.ratio) if row.ratio else NONE
+
+
+def _each(quantiles: Sequence[Quantile | None]) -> str:
+    """ "277, 286 µs": all in the unit of the largest."""
+    if not quantiles:
+        return NONE
+    unit, size = show.unit_of(max((q.value for q in quantiles if q), default=1.0))
+    return f"{', '.join(show.significant(q.value / size) if q else NONE for q in quantiles)} {unit}"
+
+
+def legend(sweep: SweepTable) -> str:
+    """What the table means and how it was measured."""
+    note = f"{RATIO_NOTE} " if sweep.compared else ""
+    return f"{sweep.legend} {note}{sweep.facts}"
 
 
 def plain(sweep: SweepTable) -> dict[str, Any]:

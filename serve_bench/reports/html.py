@@ -130,7 +130,7 @@ def _swept(summary: Summary) -> Iterator[str]:
         yield from _table(_sweeps.title(sweep), _sweeps.headings(sweep), [_sweep_row(s) for s in _sweeps.lines(sweep)])
         own = {row.label: look[row.label] for row in sweep.rows}
         yield from _panels(_sweep_plots.plots(sweep, look), _sweep_plots.caption(sweep), _key(own))
-        yield f'<p class="legend">{escape(sweep.legend)} {escape(sweep.facts)}</p>'
+        yield f'<p class="legend">{escape(_sweeps.legend(sweep))}</p>'
 
 
 def _sweep_row(line: _sweeps.SweepLine) -> list[str]:

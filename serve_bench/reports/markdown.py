@@ -92,7 +92,7 @@ def _one(summary: Summary) -> Iterator[str]:
     for sweep in summary.sweeps:
         yield from (f"### {cell(_sweeps.title(sweep))}", "")
         yield from _table(_sweeps.headings(sweep), [line.cells for line in _sweeps.lines(sweep)])
-        yield from (cell(f"{sweep.legend} {sweep.facts}"), "")
+        yield from (cell(_sweeps.legend(sweep)), "")
     if summary.absent:
         yield from ("## Not run", "")
         yield from _table(tables.ABSENT_HEADINGS, tables.absent(summary), 3)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.bundle.errors import PipelineError
-from export.bundle.types import Artifact
+from export.bundle.types import Artifact, Json
 from serve_bench._child import fixed_batch, sample_count
 from serve_bench.cells import Cell, backend_named
 from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
@@ -245,6 +245,7 @@ class Taker:
             "spent_s": round(spent, 3),
             "over_budget_s": round(max(spent - self.asked.budget_s, 0.0), 3),
             "replicates": self.asked.replicates,
+            "seconds": {part: round(value, 3) for part, value in self.seconds.items()},
             "void_replicates": self.void,
             "isolate": self.asked.isolate,
             "seed": self.asked.seed,
@@ -252,7 +253,7 @@ class Taker:
         }
         return [self._record(sweep, one, point, facts) for one in series for point in one.points]
 
-    def _record(self, sweep: str, series: Series, point: Point, facts: Mapping[str, float | str | bool]) -> SweepPoint:
+    def _record(self, sweep: str, series: Series, point: Point, facts: Mapping[str, Json]) -> SweepPoint:
         taken, failed = point.taken, bool(point.taken.error)
         return SweepPoint(
             sweep=sweep,

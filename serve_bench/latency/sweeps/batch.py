@@ -28,8 +28,8 @@ class Batch:
     compared = "against half the batch"
     legend = (
         "Batch sizes are doubled for each backend until two doublings in a row raise its samples a second by less "
-        f"than {100 * RISE:g} %, its least runs take more than its share of the budget, or it fails. Samples a second are "
-        "at the median latency."
+        f"than {100 * RISE:g} %, its least runs take more than its share of the budget, or it fails. "
+        "Samples a second are at the median latency."
     )
 
     def refuses(self, inputs: Sequence[TensorSpec]) -> str | None:

@@ -20,7 +20,7 @@ from serve_bench.latency.sweeps._window import Runs, window_of
 if TYPE_CHECKING:
     from serve_bench.worker import OpenedFacts, Warm, Worker
 
-LEAST, MOST = 12, 500
+LEAST, MOST = 12, 1500
 """Runs of a process that one window is planned for."""
 LEAD_S = 0.05
 """From the last warm-up to the barrier: every process has its order by then."""
@@ -60,7 +60,7 @@ class Concurrency:
                     _replicate(taker, point, number, taker.left_s / max(windows, 1))
                     windows -= 1
                 end_failed(series)
-        end_rest(series, f"{most} processes" + (f", one a core of {cores}" if most == cores else ""))
+        end_rest(series, f"every core ({cores})" if most == cores else f"--concurrency {most}")
         return taker.records(self.name, series)
 
 
