@@ -15,6 +15,8 @@ from serve_bench.reports.summary import Summary
 
 Look = Mapping[str, tuple[str, str]]
 """Colour and mark by label."""
+MOST_BEYOND = 3.0
+"""How far a bar of an interval may stretch a plot beyond its points: three replicates may give one over decades."""
 HALF, HEIGHT = 4.6, 3.1
 """Inches of a plot that has another beside it."""
 DASHES = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
@@ -42,7 +44,7 @@ def caption(sweep: SweepTable) -> str:
     if sweep.axis == "precision":
         return "Ratio to the float32 form, with 95 % intervals over replicates."
     bounds = {
-        "threads": "Bars: 95 % intervals over replicates. ",
+        "threads": "Bars: 95 % intervals over replicates, cut at the edge of the plot. ",
         "processes": "",
     }.get(sweep.axis, "Bars: 99 % bounds of the median. ")
     batches = sorted({row.batch for row in sweep.rows})
@@ -164,11 +166,17 @@ def _plot(
             dash = DASHES[batches.index(line.batch) % len(DASHES)]
             axis.plot(xs, ys, color=colour, marker=mark, markersize=4.5, linewidth=1.5, linestyle=dash)
             axis.vlines(xs, lows, highs, color=colour, linewidth=1)
-        low = min(low for line in lines for _, _, low, _ in line.points)
-        high = max(high for line in lines for _, _, _, high in line.points)
-        _log_axes(axis, places, low, high, axes)
+        _log_axes(axis, places, *_ends(lines), axes)
 
     return [drawn(size, title, draw)]
+
+
+def _ends(lines: Sequence[Line]) -> tuple[float, float]:
+    """Of y: those of the bounds, where these do not leave the points by more than `MOST_BEYOND` times."""
+    points = [point for line in lines for point in line.points]
+    least, most = min(y for _, y, _, _ in points), max(y for _, y, _, _ in points)
+    low, high = min(low for _, _, low, _ in points), max(high for _, _, _, high in points)
+    return max(low, least / MOST_BEYOND), min(high, most * MOST_BEYOND)
 
 
 def _log_axes(axis: Any, places: Sequence[float], low: float, high: float, axes: Axes) -> None:

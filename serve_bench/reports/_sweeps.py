@@ -17,6 +17,7 @@ from serve_bench.latency.sweeps._types import SweepPoint
 from serve_bench.reports import _format as show
 
 NONE = "–"
+HEADLINE = "Only sweeps were measured: there is no run that compares every backend with eager."
 RATIO_NOTE = "Ratios are averaged over those within each replicate, so they are not the quotients of the figures shown."
 AXES = {"batch": "batch size", "threads": "threads", "length": "length", "processes": "processes"}
 """What an axis is called on a plot and in a table."""

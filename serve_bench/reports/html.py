@@ -127,9 +127,11 @@ def _swept(summary: Summary) -> Iterator[str]:
     look = _sweep_plots.looks(summary)
     yield "<h2>Sweeps</h2>" if summary.sweeps else ""
     for sweep in summary.sweeps:
-        yield from _table(_sweeps.title(sweep), _sweeps.headings(sweep), [_sweep_row(s) for s in _sweeps.lines(sweep)])
+        yield f"<h3>{escape(_sweeps.title(sweep))}</h3>"
         own = {row.label: look[row.label] for row in sweep.rows}
         yield from _panels(_sweep_plots.plots(sweep, look), _sweep_plots.caption(sweep), _key(own))
+        caption = f"{_sweeps.title(sweep)}, every point"
+        yield from _table(caption, _sweeps.headings(sweep), [_sweep_row(s) for s in _sweeps.lines(sweep)])
         yield f'<p class="legend">{escape(_sweeps.legend(sweep))}</p>'
 
 

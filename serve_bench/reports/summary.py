@@ -33,6 +33,7 @@ def summarise(bundle: Bundle) -> Summary:
     verifications = _verifications(bundle, run)
     subjects = _subjects(bundle.artifacts, run, verifications)
     rows = _rows(run, subjects)
+    swept = _sweeps.tables(bundle)
     manifest = bundle.manifest
     environment_id = manifest.environment.id
     if run or verifications:
@@ -40,7 +41,7 @@ def summarise(bundle: Bundle) -> Summary:
     return Summary(
         model=manifest.title,
         description=manifest.description,
-        headline=_facts.headline(rows),
+        headline=_facts.headline(rows) if rows or not swept else _sweeps.HEADLINE,
         verdict=_facts.verdict(list(subjects.values())),
         warnings=tuple(_facts.warnings(rows)),
         subjects=tuple(subjects.values()),
@@ -60,7 +61,7 @@ def summarise(bundle: Bundle) -> Summary:
         history=manifest.training.history,
         fit=tuple(tuple(point) for point in manifest.training.facts.get("fit", ())),
         axes=(manifest.inputs[0].name, manifest.outputs[0].name),
-        sweeps=_sweeps.tables(bundle),
+        sweeps=swept,
     )
 
 
