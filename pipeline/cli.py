@@ -12,7 +12,7 @@ import click
 from pipeline import __version__
 from pipeline.cli_bench import bench
 from pipeline.cli_compare import compare
-from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, TARGET, TRAINING, stack, words_of
+from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, TARGET, TRAINING, stack
 from pipeline.group import Group
 
 # What torch leaves behind is given back with the process: collecting it first takes 1.4 s.
@@ -102,6 +102,7 @@ def train_export(
 
         origin = ZooOrigin(models[0], options, progress)
         return _finish(run_all(origin, options, progress, bench=not no_bench), as_json)
+    from pipeline.flags import words_of
     from pipeline.many import train_export_many
     from pipeline.zoo_tables import print_reproduction
 

@@ -1,4 +1,4 @@
-"""`pipeline bench`: measure bundles again, in one interleaved run or through LoadGen's scenarios."""
+"""`pipeline bench`: measure bundles again, in one interleaved run, along an axis or through LoadGen's scenarios."""
 
 from __future__ import annotations
 
@@ -7,30 +7,32 @@ from typing import Any
 
 import click
 
-from pipeline.flags import COLD, COMMON, DEVICE, JUDGING, MEASURING, SCENARIOS, stack
+from pipeline.flags import COLD, COMMON, DEVICE, JUDGING, MEASURING, SCENARIOS, SWEEPING, stack
 
 
 @click.command(short_help="measure again")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @DEVICE
-@stack(JUDGING, MEASURING, COLD, SCENARIOS, COMMON)
+@stack(JUDGING, MEASURING, COLD, SWEEPING, SCENARIOS, COMMON)
 def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -> None:
     """Measure BUNDLES again: what has no verdict here is verified first, what failed is not measured.
 
-    With --scenario, LoadGen's scenarios run instead of the interleaved run: --batch then sets Offline's batch alone,
-    --budget and --replicates play no part.
+    With --sweep, one axis is measured point by point instead; with --scenario, LoadGen's scenarios run instead:
+    --batch then sets Offline's batch alone, --budget and --replicates play no part.
 
     \b
     pipeline bench artifacts/cnn --budget 60
     pipeline bench artifacts/cnn --backend eager --backend onnxruntime-cpu --batch 1
     pipeline bench artifacts/cnn --cold-start 5
+    pipeline bench artifacts/cnn --sweep batch --sweep threads
     pipeline bench artifacts/cnn --scenario SingleStream --scenario Server --latency-bound 10ms
     """
     from pipeline.cli import _options, _progress
     from pipeline.run import bench_paths
     from pipeline.scenario_table import print_scenario_outcome
+    from pipeline.sweep_table import print_sweeps
     from pipeline.table import print_outcome, print_outcomes
 
     options = _options(**given)
-    show = print_scenario_outcome if options.scenarios else print_outcome
+    show = print_sweeps if options.sweeps else print_scenario_outcome if options.scenarios else print_outcome
     print_outcomes(bench_paths(bundles, options, _progress(quiet)), as_json=as_json, show=show)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -144,6 +145,41 @@ MEASURING = stack(
     ),
     click.option("--isolate", is_flag=True, help="A process of its own for each torch backend too, started anew."),
 )
+
+SWEEPING = stack(
+    click.option(
+        "--sweep",
+        "sweeps",
+        multiple=True,
+        metavar="NAME",
+        help="Along one axis, instead of the interleaved run: batch, threads, precision, length or concurrency; "
+        "repeatable. --budget is for each; --replicates is 3 and --batch 1 and 64 unless given.",
+    ),
+    click.option(
+        "--sweep-limit", type=click.IntRange(1), metavar="N", help="Largest batch of --sweep batch; default 4096."
+    ),
+    click.option(
+        "--concurrency",
+        "processes",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Most processes of --sweep concurrency; default one a core.",
+    ),
+    lambda function: told_what_was_given(function),
+)
+
+
+def told_what_was_given(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Hands the command `given` too: names of the parameters that stood on the command line, defaults not."""
+
+    @functools.wraps(function)
+    def told(*arguments: Any, **values: Any) -> Any:
+        context = click.get_current_context()
+        from_line = click.core.ParameterSource.COMMANDLINE
+        names = (name for name in context.params if context.get_parameter_source(name) is from_line)
+        return function(*arguments, given=frozenset(names), **values)
+
+    return told
 
 
 COLD = click.option(

@@ -51,6 +51,14 @@ class Options:
     isolate: bool = False
     cold_starts: int = 0
     """Fresh processes of each form, after measuring."""
+    sweeps: tuple[str, ...] = ()
+    """Measured instead of the interleaved run."""
+    sweep_limit: int | None = None
+    """Largest batch of the batch sweep."""
+    processes: int | None = None
+    """Most of the concurrency sweep."""
+    given: frozenset[str] = frozenset()
+    """Names of what was asked for and is not a default, where the command tells."""
     fresh: bool = False
     """Verify and measure again even where records of this environment exist."""
     trust: bool = False
@@ -77,6 +85,10 @@ class Options:
             backend_named(name)
         if self.scenarios:
             self.check_scenarios()
+        if self.sweeps or self.sweep_limit or self.processes:
+            self._check_sweeps()
+        if self.scenarios and self.sweeps:
+            raise UsageError("--sweep and --scenario: each measures in a way of its own; ask for one at a time")
 
     def check_scenarios(self) -> None:
         """Raises UnknownName or UsageError where what is asked of LoadGen's scenarios cannot be run."""
@@ -98,3 +110,15 @@ class Options:
             offline_batch=OFFLINE_BATCH if self.batches == BATCHES else max(self.batches),
             latency_bound_ns=self.latency_bound_ns,
         )
+
+    def _check_sweeps(self) -> None:
+        from serve_bench.latency.sweeps._run import sweep_named
+
+        for name in self.sweeps:
+            sweep_named(name)
+        for option, asked, name in (
+            ("--sweep-limit", self.sweep_limit, "batch"),
+            ("--concurrency", self.processes, "concurrency"),
+        ):
+            if asked and name not in self.sweeps:
+                raise UsageError(f"{option}: is for --sweep {name}, which was not asked for")

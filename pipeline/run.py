@@ -46,6 +46,8 @@ class Outcome:
     built: Built | None
     judged: Judged
     reports: dict[str, Path]
+    swept: tuple[str, ...] = ()
+    """Names of the sweeps that took the place of the interleaved run."""
 
     def raise_for_failures(self) -> None:
         """Raises VerdictFailed or ExportError where a verdict or a stage failed; the bundle is kept either way."""
@@ -185,10 +187,15 @@ def self_test_bundle(path: Path, minutes: float, options: Options, progress: Pro
 
 
 def bench_paths(paths: Sequence[Path], options: Options, progress: Progress) -> Iterator[Outcome]:
-    """Each bundle measured anew, one after the other."""
+    """Each bundle measured anew, or swept, one after the other."""
     if options.scenarios:
         require_loadgen()
     for path in paths:
+        if options.sweeps:
+            from pipeline.sweep import sweep_path
+
+            yield sweep_path(path, options, progress)
+            continue
         bundle = Bundle.open(path, trust=options.trust)
         yield judge_bundle(bundle, options, progress, "again")
 

@@ -93,6 +93,7 @@ class Child:
             "warm_up": self.warm_up,
             "measure": self.measure,
             "load": self.load,
+            "measure_between": self.measure_between,
             "close": self.close,
             "peak_memory": peak_memory,
         }
@@ -158,6 +159,12 @@ class Child:
         session, artifact = self._open[key]
         asked = from_json(Load, load)
         return to_json(run_load(session, artifact.inputs, self._inputs, asked, self._directory))
+
+    def measure_between(self, key: str, batch: int, start_ns: int, end_ns: int, offset: int) -> list[list[int]]:
+        from serve_bench.latency import clock
+
+        session, _ = self._open[key]
+        return list(map(list, clock.runs_between(session, self._batched(key, batch), start_ns, end_ns, offset)))
 
     def _batched(self, key: str, batch: int) -> list[Arrays]:
         _, artifact = self._open[key]

@@ -124,6 +124,18 @@ class Worker:
 
         return from_json(Served, self._ask("load", key, key=key, load=to_json(load)))
 
+    def measure_between(
+        self, key: str, batch: int, start_ns: int, end_ns: int, offset: int
+    ) -> tuple[list[int], list[int]]:
+        """Starts (ns after `start_ns`) and latencies of the runs that begin between two times of the clock.
+
+        Several workers are asked at once, each from a thread of its own: a worker takes one request at a time.
+        """
+        answer = self._ask(
+            "measure_between", key, key=key, batch=batch, start_ns=start_ns, end_ns=end_ns, offset=offset
+        )
+        return list(answer[0]), list(answer[1])
+
     def peak_memory(self) -> dict[str, int]:
         """Bytes: peak_resident, resident, proportional (PSS); empty where /proc is not."""
         return dict(self._ask("peak_memory", None))

@@ -23,6 +23,9 @@ CALIBRATION = range(4_000)
 SETTLE_AT_LEAST_S = 0.005
 """A run of microseconds is warmed up at least this long: two of them are equal by luck."""
 
+SPIN_NS = 1_000_000
+"""A start is awaited in a loop for its last millisecond: a sleep may end late."""
+
 
 class Settled(NamedTuple):
     """How a warm-up went."""
@@ -130,6 +133,41 @@ def calibrate() -> int:
             taken = time.perf_counter_ns() - start
             best = min(best or taken, taken)
     return best
+
+
+def soon_ns(lead_s: float) -> int:
+    """A time on this clock `lead_s` seconds from now.
+
+    `time.perf_counter_ns` is one clock for all processes of a machine (on Linux CLOCK_MONOTONIC, on a Mac
+    mach_absolute_time), so that several can be told to begin at one time.
+    """
+    return time.perf_counter_ns() + round(lead_s * 1e9)
+
+
+def runs_between(
+    session: Session, batches: Sequence[Arrays], start_ns: int, end_ns: int, offset: int
+) -> tuple[list[int], list[int]]:
+    """Starts, in ns after `start_ns`, and latencies of all runs that begin between two times on this clock; at least
+    one. Boundary `host`; run i gets `batches[(offset + i) % len(batches)]`."""
+    clock, count = time.perf_counter_ns, len(batches)
+    bind, run, sync, outputs = session.bind, session.run, session.sync, session.outputs
+    starts: list[int] = []
+    latencies: list[int] = []
+    with no_collection():
+        time.sleep(max(start_ns - clock() - SPIN_NS, 0) / 1e9)
+        while clock() < start_ns:
+            pass
+        while True:
+            batch = batches[(offset + len(starts)) % count]
+            start = clock()
+            if start >= end_ns and starts:
+                return starts, latencies
+            bind(batch)
+            run()
+            sync()
+            outputs()
+            latencies.append(clock() - start)
+            starts.append(start - start_ns)
 
 
 def settle(session: Session, boundary: Boundary, batches: Sequence[Arrays], limit_s: float) -> Settled:

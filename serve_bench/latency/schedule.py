@@ -41,7 +41,8 @@ def discarded_runs(run_ns: float) -> int:
     return max(1, int(REWARM_NS // max(run_ns, 1.0)))
 
 
-def _cost_ns(run_ns: float, runs: int) -> float:
+def cost_ns(run_ns: float, runs: int) -> float:
+    """What `runs` timed runs of one replicate take, the untimed ones before them included."""
     return run_ns * (runs + visits_of(runs) * discarded_runs(run_ns))
 
 
@@ -63,7 +64,7 @@ def allot(run_ns: Sequence[float], budget_ns: float, least: int, most: int) -> A
         return [min(max(int(level_ns // max(t, 1.0)), least), most) for t in run_ns]
 
     def total(runs: Sequence[int]) -> float:
-        return sum(_cost_ns(t, n) for t, n in zip(run_ns, runs, strict=True))
+        return sum(cost_ns(t, n) for t, n in zip(run_ns, runs, strict=True))
 
     low, high = budget_ns / max(2 * len(run_ns), 1), float(most) * max(run_ns, default=0.0)
     minimum = total(runs_at(low))

@@ -53,8 +53,13 @@ ECDF_SIZES = {1: (WIDE, 2.8), 2: (4.6, 2.5), 3: (3.6, 2.3)}
 
 def looks(subjects: Sequence[Subject]) -> dict[str, tuple[str, str]]:
     """Colour and mark of each subject, the same in every plot."""
-    labels = dict.fromkeys(s.label for s in subjects)
-    return {name: (COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)]) for i, name in enumerate(labels)}
+    return looks_of([s.label for s in subjects])
+
+
+def looks_of(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and mark of each label, in the order of their first."""
+    each = enumerate(dict.fromkeys(labels))
+    return {name: (COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)]) for i, name in each}
 
 
 def _svg(figure: Any, title: str) -> str:

@@ -12,6 +12,7 @@ from serve_bench.latency.scenarios._record import ScenarioRecord
 from serve_bench.latency.stats import Interval, Quantile
 from serve_bench.reports._ceiling import Roofline
 from serve_bench.reports._sections import Section
+from serve_bench.reports._sweeps import SweepTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +153,8 @@ class Summary:
     """What was measured beside the interleaved run."""
     roofline: Roofline | None = None
     """How close the run comes to the machine's ceiling; None where no peak was measured."""
+    sweeps: tuple[SweepTable, ...] = ()
+    """The newest run of each."""
 
     @property
     def batches(self) -> tuple[int, ...]:

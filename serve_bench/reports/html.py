@@ -5,12 +5,12 @@ Its one script sorts tables; the page is whole without it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _ceiling, _curves, _plots, _scenarios, _side, _tables
+from serve_bench.reports import _ceiling, _curves, _plots, _scenarios, _side, _sweep_plots, _sweeps, _tables
 from serve_bench.reports._facts import FIRST
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
@@ -109,9 +109,8 @@ def _panels(drawings: Sequence[str], caption: str, key: str) -> Iterator[str]:
     yield f'<figure>{key}<div class="panels">{panels}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-def _key(summary: Summary) -> str:
+def _key(look: Mapping[str, tuple[str, str]]) -> str:
     """Which colour is which backend, in the page's own text."""
-    look = _plots.looks([row.subject for row in summary.rows])
     items = (f'<li><span style="background:{colour}"></span>{escape(name)}</li>' for name, (colour, _) in look.items())
     return f'<ul class="key">{"".join(items)}</ul>'
 
@@ -123,9 +122,29 @@ def _latencies(summary: Summary) -> Iterator[str]:
     yield f'<p class="legend">{escape(_tables.LEGEND)}</p>'
     caption = "Times as fast as eager, with 95 % intervals; shaded: what this run cannot tell apart."
     yield from _plot(_plots.speedup(summary), caption)
-    key = _key(summary)
+    key = _key(_plots.looks([row.subject for row in summary.rows]))
     yield from _panels(_plots.ecdf(summary), "Share of runs that took at most this long; time on a log axis.", key)
     yield from _plot(_plots.throughput(summary), "Samples a second at the median latency; both axes log.", key)
+    yield from _plot(_sweep_plots.latency_of_run(summary), "p50 with its 99 % bounds; both axes log.", key)
+
+
+def _swept(summary: Summary) -> Iterator[str]:
+    look = _sweep_plots.looks(summary)
+    yield "<h2>Sweeps</h2>" if summary.sweeps else ""
+    for sweep in summary.sweeps:
+        yield f"<h3>{escape(_sweeps.title(sweep))}</h3>"
+        own = {row.label: look[row.label] for row in sweep.rows}
+        yield from _panels(_sweep_plots.plots(sweep, look), _sweep_plots.caption(sweep), _key(own))
+        caption = f"{_sweeps.title(sweep)}, every point"
+        yield from _table(caption, _sweeps.headings(sweep), [_sweep_row(s) for s in _sweeps.lines(sweep)])
+        yield f'<p class="legend">{escape(_sweeps.legend(sweep))}</p>'
+
+
+def _sweep_row(line: _sweeps.SweepLine) -> list[str]:
+    figures = [_figure(text) for text in line.figures]
+    if line.note:
+        figures = [f'<td class="note" colspan="{len(line.figures)}">not measured: {escape(line.note)}</td>']
+    return [*map(escape, line.place), *figures, escape(line.ended)]
 
 
 def _section(section: Section) -> Iterator[str]:
@@ -173,6 +192,7 @@ def _one(summary: Summary) -> Iterator[str]:
     yield "".join(f"<p>{escape(line)}</p>" for line in known) + "</header>"
     if summary.rows:
         yield from _latencies(summary)
+    yield from _swept(summary)
     if summary.roofline:
         yield from _roofline(summary.roofline)
     yield from _scenarios.html(summary, _table, escape)

@@ -8,6 +8,7 @@ from typing import Any
 
 from export.bundle.types import to_json
 from serve_bench.latency.stats import Interval, Quantile
+from serve_bench.reports import _sweeps
 from serve_bench.reports._scenarios import row_json as scenario_json
 from serve_bench.reports.summary import Row, Summary
 
@@ -37,6 +38,7 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "facts": dict(summary.facts),
         "measuring": dict(summary.measuring),
         "sections": {section.key: section.data for section in summary.sections},
+        "sweeps": [_sweeps.plain(sweep) for sweep in summary.sweeps],
     }
 
 

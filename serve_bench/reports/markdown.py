@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _ceiling, _scenarios, _side
+from serve_bench.reports import _ceiling, _scenarios, _side, _sweeps
 from serve_bench.reports import _tables as tables
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
@@ -104,6 +104,12 @@ def _one(summary: Summary) -> Iterator[str]:
         for batch, boundary in tables.groups(summary):
             yield from _latency(summary, batch, boundary)
         yield from (tables.LEGEND, "")
+    if summary.sweeps:
+        yield from ("## Sweeps", "")
+    for sweep in summary.sweeps:
+        yield from (f"### {cell(_sweeps.title(sweep))}", "")
+        yield from _table(_sweeps.headings(sweep), [line.cells for line in _sweeps.lines(sweep)])
+        yield from (cell(_sweeps.legend(sweep)), "")
     for section in summary.sections:
         yield from _section(section)
     if summary.roofline:

@@ -16,7 +16,7 @@ from serve_bench.cells import NAMED_ONLY, label
 from serve_bench.equivalence.records import verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, taken, whole_runs
-from serve_bench.reports import _ceiling, _facts, _scenarios
+from serve_bench.reports import _ceiling, _facts, _scenarios, _sweeps
 from serve_bench.reports._sections import sections
 from serve_bench.reports._types import Absent, Row, ScenarioRow, Subject, Summary
 
@@ -34,6 +34,7 @@ def summarise(bundle: Bundle) -> Summary:
     verifications = _verifications(bundle, run)
     subjects = _subjects(bundle.artifacts, run, verifications)
     rows = _rows(run, subjects)
+    swept = _sweeps.tables(bundle)
     manifest = bundle.manifest
     environment_id = manifest.environment.id
     if run or verifications:
@@ -41,7 +42,7 @@ def summarise(bundle: Bundle) -> Summary:
     return Summary(
         model=manifest.title,
         description=manifest.description,
-        headline=_facts.headline(rows),
+        headline=_facts.headline(rows) if rows or not swept else _sweeps.HEADLINE,
         verdict=_facts.verdict(list(subjects.values())),
         warnings=tuple(_facts.warnings(rows)),
         subjects=tuple(subjects.values()),
@@ -64,6 +65,7 @@ def summarise(bundle: Bundle) -> Summary:
         axes=(manifest.inputs[0].name, manifest.outputs[0].name),
         sections=sections(bundle),
         roofline=_ceiling.roofline(bundle, run, rows),
+        sweeps=swept,
     )
 
 

@@ -96,8 +96,8 @@ def test_plots_are_read_aloud_and_throughput_is_one_of_them_where_batches_can_be
     assert plots(page) == ["Times", "Distribution", "Error"]
     both = [replace(r, batch=b, facts=r.facts | {"cells": 6}) for b in (1, 8) for r in whole().records["measurement"]]
     wide = render("html", summarise(whole(measurement=both)))
-    assert plots(wide) == ["Times", "Distribution", "Distribution", "Throughput", "Error"]
-    assert Page(wide).tags.count("svg") == 5
+    assert plots(wide) == ["Times", "Distribution", "Distribution", "Throughput", "Median", "Error"]
+    assert Page(wide).tags.count("svg") == 6
 
 
 def test_the_page_needs_nothing_from_elsewhere(page):

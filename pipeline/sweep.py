@@ -1,0 +1,87 @@
+"""`bench --sweep`: verify, sweep, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from export.bundle.environment import environment
+from export.bundle.errors import PipelineError
+from export.bundle.store import Bundle
+from export.bundle.workspace import workspace
+from export.progress import Progress
+from pipeline.judge import Judged, cells_of, record_absent, verify, write_reports, write_verdicts
+from pipeline.options import Options
+from serve_bench.latency.sweeps._run import sweep_bundle, sweep_named
+from serve_bench.latency.sweeps._types import LIMIT, REPLICATES, SweepPoint
+from serve_bench.worker import Workers
+
+if TYPE_CHECKING:
+    from pipeline.run import Outcome
+
+
+def sweep_path(path: Path, options: Options, progress: Progress) -> Outcome:
+    """The sweeps of `options` over the bundle at `path`, instead of an interleaved run.
+
+    Raises PipelineError where its model has none of the axes that were asked for; one of several is only said.
+    """
+    from pipeline.run import Outcome
+
+    bundle = Bundle.open(path, trust=options.trust)
+    names = _possible(bundle, options, progress)
+    with workspace(bundle.root), Workers() as workers:
+        judged = verify(bundle, options, workers, progress)
+        record_absent(bundle, judged, None)
+        write_verdicts(bundle, judged, options.threads)
+        _sweep(bundle, judged, names, options, workers, progress)
+        with progress.stage("report") as bar:
+            reports = write_reports(bundle)
+            bar.advance(1, 1, str(reports["html"]))
+    return Outcome(bundle=bundle, built=None, judged=judged, reports=reports, swept=names)
+
+
+def _possible(bundle: Bundle, options: Options, progress: Progress) -> tuple[str, ...]:
+    """Those of the sweeps asked for that this model has an axis for; raises PipelineError where there are none."""
+    names, refused = [], []
+    for name in dict.fromkeys(options.sweeps):
+        reason = sweep_named(name).refuses(bundle.manifest.inputs)
+        if reason is None:
+            names.append(name)
+        else:
+            refused.append(f"{bundle.root}: --sweep {name}: {reason}")
+    if not names:
+        raise PipelineError("; ".join(refused))
+    for line in refused:
+        progress.note(line)
+    return tuple(names)
+
+
+def _sweep(
+    bundle: Bundle, judged: Judged, names: tuple[str, ...], options: Options, workers: Workers, progress: Progress
+) -> list[SweepPoint]:
+    passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
+    cells, _ = cells_of(bundle, options)
+    chosen = [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
+    if not chosen:
+        progress.done("sweep", "nothing passed its verification")
+        return []
+    points = sweep_bundle(
+        bundle,
+        workers,
+        chosen,
+        names,
+        progress=progress,
+        environment_id=environment().id,
+        batches=options.batches if "batches" in options.given else (),
+        budget_s=options.budget_s,
+        replicates=options.replicates if "replicates" in options.given else REPLICATES,
+        threads=options.threads,
+        isolate=options.isolate,
+        limit=options.sweep_limit or LIMIT,
+        processes=options.processes,
+    )
+    for name in names:
+        over = next((p.facts["over_budget_s"] for p in points if p.sweep == name), 0)
+        if over > 0:
+            progress.note(f"sweep {name} took {over:.1f} s more than its budget: every point has its least of runs")
+    return points

@@ -1,0 +1,35 @@
+"""The tables of `bench --sweep`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def print_sweeps(outcome: Any) -> None:
+    """The table of each sweep that was asked for, how it was measured, and where the report and the bundle lie."""
+    from pipeline.table import table
+    from serve_bench.reports import _sweeps
+
+    for sweep in _sweeps.tables(outcome.bundle):
+        if sweep.name not in outcome.swept:
+            continue
+        headings = _sweeps.headings(sweep, narrow=True)
+        left = {"backend", "ended by"}
+        columns = [(heading, "left" if heading in left else "right") for heading in headings]
+        print()
+        table(f"{outcome.bundle.manifest.title}: {_sweeps.title(sweep).lower()}", columns, _rows(sweep))
+        for row in sweep.rows:
+            if row.error:
+                print(f"{row.label} at {_sweeps.place_text(sweep, row)}: not measured: {row.error}")
+        print(_sweeps.legend(sweep))
+    print(f"\nreport  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
+
+
+def _rows(sweep: Any) -> list[list[str]]:
+    """What could not be measured says so in one word; its reason stands below the table."""
+    from serve_bench.reports import _sweeps
+
+    return [
+        [*line.place, *(["not measured", *line.figures[1:]] if line.note else line.figures), line.ended]
+        for line in _sweeps.lines(sweep, narrow=True)
+    ]

@@ -1,0 +1,1 @@
+"""One file a sweep: how latency changes along one axis; each module exports `ENTRIES`."""

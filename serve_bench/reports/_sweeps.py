@@ -1,0 +1,289 @@
+"""What the records of sweeps say, as rows and as text cells: every report format and the console show the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, NamedTuple
+
+from export.bundle.store import Bundle
+from export.bundle.types import Artifact, to_json
+from serve_bench.cells import label
+from serve_bench.latency import stats
+from serve_bench.latency.stats import Interval, Quantile
+from serve_bench.latency.sweeps._run import sweep_named, whole_sweeps
+from serve_bench.latency.sweeps._types import SweepPoint
+from serve_bench.reports import _format as show
+
+NONE = "–"
+HEADLINE = "Only sweeps were measured: there is no run that compares every backend with eager."
+RATIO_NOTE = "Ratios are averaged over those within each replicate, so they are not the quotients of the figures shown."
+AXES = {"batch": "batch size", "threads": "threads", "length": "length", "processes": "processes"}
+"""What an axis is called on a plot and in a table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRow:
+    """One point of a sweep."""
+
+    label: str
+    """As a Subject has it."""
+    artifact: str
+    backend: str
+    device: str
+    precision_asked: str
+    precision_found: str
+    batch: int
+    threads: int
+    length: int | None
+    processes: int
+    p50: Quantile | None
+    """ns, over all runs that count; None where they are too few to bear it."""
+    p90: Quantile | None
+    of_processes: tuple[Quantile | None, ...]
+    """p50 of each process, where several ran at once."""
+    throughput: float | None
+    """Samples a second."""
+    ratio: Interval | None
+    """How many times as fast, a sample, as what the sweep compares with."""
+    runs: int
+    """That count."""
+    unsettled: int
+    """Warm-ups that ended at their time limit."""
+    ended: str
+    """What ended the series of this point."""
+    last: bool
+    """Of its series."""
+    error: str
+    latencies_ns: tuple[int, ...] = field(repr=False)
+    """Raw: as the record has them."""
+    of_replicate: tuple[int, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepTable:
+    """The newest whole run of one sweep."""
+
+    name: str
+    axis: str
+    """The field of a row that is swept."""
+    compared: str
+    """Heading of the ratio; empty without one."""
+    legend: str
+    facts: str
+    """Run, replicates, budget, in a sentence each."""
+    run: str
+    environment: str
+    rows: tuple[SweepRow, ...]
+
+
+def tables(bundle: Bundle) -> tuple[SweepTable, ...]:
+    """The newest whole run of each sweep that a bundle holds."""
+    by_sha = {artifact.sha256: artifact for artifact in bundle.artifacts}
+    return tuple(_table(points, by_sha) for points in whole_sweeps(bundle).values())
+
+
+def _table(points: Sequence[SweepPoint], by_sha: Mapping[str, Artifact]) -> SweepTable:
+    first, sweep = points[0], sweep_named(points[0].sweep)
+    costs = {id(p): p.ns_per_sample() for p in points if p.latencies_ns}
+    rows = []
+    for place, point in enumerate(points):
+        base = sweep.base(point, points) if id(point) in costs else None
+        ratio = None
+        if base is not None and base is not point and id(base) in costs:
+            ratio = stats.speed_ratio(costs[id(base)], costs[id(point)])
+        following = points[place + 1] if place + 1 < len(points) else None
+        last = following is None or _series(following, sweep.axis) != _series(point, sweep.axis)
+        rows.append(_row(point, by_sha.get(point.artifact_sha256), ratio, last=last))
+    return SweepTable(
+        name=first.sweep,
+        axis=sweep.axis,
+        compared=sweep.compared,
+        legend=sweep.legend,
+        facts=_facts(points),
+        run=first.run,
+        environment=first.environment,
+        rows=tuple(rows),
+    )
+
+
+def _series(point: SweepPoint, axis: str) -> tuple[Any, ...]:
+    return point.artifact_sha256, point.backend, point.device, None if axis == "batch" else point.batch
+
+
+def _row(point: SweepPoint, artifact: Artifact | None, ratio: Interval | None, *, last: bool) -> SweepRow:
+    each = point.counted()
+    counted = list(chain.from_iterable(each))
+    return SweepRow(
+        label=label(artifact, point.backend, point.device),
+        artifact=point.artifact,
+        backend=point.backend,
+        device=point.device,
+        precision_asked=point.precision_asked,
+        precision_found=point.precision,
+        batch=point.batch,
+        threads=point.threads,
+        length=point.length,
+        processes=point.processes,
+        p50=stats.bounded_quantile(counted, 0.5),
+        p90=stats.bounded_quantile(counted, 0.9),
+        of_processes=tuple(stats.bounded_quantile(own, 0.5) for own in each) if len(each) > 1 else (),
+        throughput=point.throughput(),
+        ratio=ratio,
+        runs=len(counted),
+        unsettled=int(point.facts.get("unsettled_replicates", 0)),
+        ended=point.ended,
+        last=last,
+        error=point.error,
+        latencies_ns=point.latencies_ns,
+        of_replicate=point.replicates,
+    )
+
+
+def _facts(points: Sequence[SweepPoint]) -> str:
+    first, facts = points[0], points[0].facts
+    said = f"Run {first.run} of {first.started}: {facts['replicates']} replicates, seed {facts['seed']}"
+    if len({p.threads for p in points}) == 1:
+        said += f", {first.threads} thread{'s' if first.threads > 1 else ''}"
+    said += f"; {facts['budget_s']:g} s of timed runs asked, {facts['spent_s']:.1f} s spent. Boundary {first.boundary}."
+    cycled = sorted({p.batch for p in points if p.batch > facts["samples"]})
+    if cycled:
+        said += f" The {facts['samples']:,} real samples are repeated to fill batch {', '.join(map(str, cycled))}."
+    unsettled = sum(int(p.facts.get("unsettled_replicates", 0)) for p in points)
+    total = sum(p.facts["replicates"] * p.processes for p in points if p.latencies_ns)
+    if unsettled:
+        said += f" {unsettled} of {total} warm-ups ended at their time limit."
+    if facts.get("void_replicates"):
+        said += f" {facts['void_replicates']} replicates were taken again, as a process died."
+    return f"{said} Environment {first.environment}."
+
+
+# ── text ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def title(sweep: SweepTable) -> str:
+    """ "Sweep: batch"."""
+    return f"Sweep: {sweep.name}"
+
+
+def headings(sweep: SweepTable, *, narrow: bool = False) -> list[str]:
+    """Of the table: the axis after the backend, then the batch where that is not the axis; `narrow` leaves p90 out."""
+    found = ["backend"]
+    if sweep.axis in AXES:
+        found.append(AXES[sweep.axis])
+    if sweep.axis != "batch":
+        found.append("batch")
+    found += ["p50", "p90"] if _bears_p90(sweep) and not narrow else ["p50"]
+    if sweep.axis == "processes":
+        found.append("p50 of each")
+    found.append("samples/s")
+    if sweep.compared:
+        found.append(sweep.compared)
+    return [*found, "ended by"]
+
+
+def _bears_p90(sweep: SweepTable) -> bool:
+    return any(row.p90 for row in sweep.rows)
+
+
+def place_text(sweep: SweepTable, row: SweepRow) -> str:
+    """ "batch 8", "threads 2, batch 64"."""
+    batch = f"batch {row.batch:,}"
+    if sweep.axis in ("batch", "precision"):
+        return batch
+    return f"{AXES[sweep.axis]} {getattr(row, sweep.axis):,}, {batch}"
+
+
+class SweepLine(NamedTuple):
+    """One row as text."""
+
+    place: list[str]
+    """The backend, and where on the axis."""
+    figures: list[str]
+    """Empty texts where there is a note."""
+    note: str
+    """Why there is no figure; spans the figures."""
+    ended: str
+    """What ended the series, in its last row."""
+
+    @property
+    def cells(self) -> list[str]:
+        """One for each heading."""
+        figures = [f"not measured: {self.note}", *self.figures[1:]] if self.note else self.figures
+        return [*self.place, *figures, self.ended]
+
+
+def lines(sweep: SweepTable, *, narrow: bool = False) -> Iterator[SweepLine]:
+    """The table of a sweep."""
+    for row in sweep.rows:
+        place = [row.label]
+        if sweep.axis in AXES:
+            place.append(f"{getattr(row, sweep.axis):,}")
+        if sweep.axis != "batch":
+            place.append(f"{row.batch:,}")
+        figures = list(_figures(sweep, row, narrow))
+        figures = [""] * len(figures) if row.error else figures
+        yield SweepLine(place, figures, row.error, row.ended if row.last else "")
+
+
+def _figures(sweep: SweepTable, row: SweepRow, narrow: bool) -> Iterator[str]:
+    yield show.bounded(row.p50) if row.p50 else "too few runs"
+    if _bears_p90(sweep) and not narrow:
+        yield show.bounded(row.p90) if row.p90 else NONE
+    if sweep.axis == "processes":
+        yield _each(row.of_processes)
+    yield show.rate(row.throughput) if row.throughput else NONE
+    if sweep.compared:
+        yield show.ratio(row.ratio) if row.ratio else NONE
+
+
+def _each(quantiles: Sequence[Quantile | None]) -> str:
+    """ "277, 286 µs": all in the unit of the largest."""
+    if not quantiles:
+        return NONE
+    unit, size = show.unit_of(max((q.value for q in quantiles if q), default=1.0))
+    return f"{', '.join(show.significant(q.value / size) if q else NONE for q in quantiles)} {unit}"
+
+
+def legend(sweep: SweepTable) -> str:
+    """What the table means and how it was measured."""
+    note = f"{RATIO_NOTE} " if sweep.compared else ""
+    return f"{sweep.legend} {note}{sweep.facts}"
+
+
+def plain(sweep: SweepTable) -> dict[str, Any]:
+    """A table as JSON values; quantiles and ratios as {"value", "low", "high"}, the raw latencies included."""
+
+    def bounds(value: Quantile | Interval | None) -> Any:
+        return None if value is None else value._asdict()
+
+    rows = [
+        to_json(row)
+        | {"p50": bounds(row.p50), "p90": bounds(row.p90), "ratio": bounds(row.ratio)}
+        | {"of_processes": [bounds(q) for q in row.of_processes]}
+        for row in sweep.rows
+    ]
+    found: dict[str, Any] = to_json(sweep)
+    return found | {"rows": rows}
+
+
+def csv_rows(sweep: SweepTable) -> Iterator[dict[str, object]]:
+    """Columns of the CSV report, by name."""
+    for row in sweep.rows:
+        found: dict[str, object] = {
+            name: getattr(row, name)
+            for name in ("backend", "artifact", "device", "batch", "runs", "precision_asked", "precision_found")
+        }
+        for name in ("threads", "length", "processes", "ended"):
+            found[name] = getattr(row, name)
+        for name, values in (("p50", row.p50), ("p90", row.p90)):
+            if values:
+                found |= zip((f"{name}_ns", f"{name}_low_ns", f"{name}_high_ns"), values, strict=True)
+        if row.ratio:
+            found |= zip(("ratio", "ratio_low", "ratio_high"), row.ratio, strict=True)
+        found |= {"sweep": sweep.name, "boundary": "host", "samples_per_second": row.throughput}
+        yield found | {"reason": row.error, "run": sweep.run, "environment": sweep.environment}
+
+
+CSV_COLUMNS = ("sweep", "threads", "length", "processes", "ended")
