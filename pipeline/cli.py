@@ -187,7 +187,7 @@ def verify(
     pipeline verify artifacts/cnn --self-test
     """
     from pipeline.run import self_test_bundle, verify_path
-    from pipeline.table import print_self_test, print_verifications
+    from pipeline.verdict_table import print_self_test, print_verifications
 
     options, progress = _options(**given), _progress(quiet)
     if self_test:

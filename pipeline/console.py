@@ -34,14 +34,14 @@ class _LiveBar:
 class _PlainBar:
     """Without a terminal: a line now and then, so that a log shows that work goes on."""
 
-    def __init__(self, title: str) -> None:
-        self._title, self._said = title, time.monotonic()
+    def __init__(self, title: str, *, quiet: bool) -> None:
+        self._title, self._said, self._quiet = title, time.monotonic(), quiet
         self.note = ""
 
     def advance(self, done: float, total: float | None = None, note: str = "") -> None:
         self.note = note or self.note
         now = time.monotonic()
-        if now - self._said >= _PLAIN_LINE_S:
+        if now - self._said >= _PLAIN_LINE_S and not self._quiet:
             self._said = now
             share = f"{done / total:4.0%} " if total else ""
             print(f"  … {self._title}  {share}{self.note}", file=sys.stderr, flush=True)
@@ -65,7 +65,7 @@ class Terminal:
                 with self._live(title) as bar:
                     yield bar
             else:
-                bar = _PlainBar(title)
+                bar = _PlainBar(title, quiet=self._quiet)
                 yield bar
         except BaseException:
             self._line("[red]✗[/]", title, f"stopped after {time.monotonic() - started:.1f} s")

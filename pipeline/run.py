@@ -48,6 +48,8 @@ class Outcome:
     reports: dict[str, Path]
     swept: tuple[str, ...] = ()
     """Names of the sweeps that took the place of the interleaved run."""
+    sections: tuple[str, ...] = ()
+    """Keys of the report's further sections that were measured now."""
 
     def raise_for_failures(self) -> None:
         """Raises VerdictFailed or ExportError where a verdict or a stage failed; the bundle is kept either way."""
@@ -109,7 +111,8 @@ def _judge(
     with progress.stage("report") as bar:
         reports = write_reports(bundle)
         bar.advance(1, 1, str(reports["html"]))
-    return Outcome(bundle=bundle, built=built, judged=judged, reports=reports)
+    cold = ("cold_start",) if bench != "no" and options.cold_starts else ()
+    return Outcome(bundle=bundle, built=built, judged=judged, reports=reports, sections=cold)
 
 
 def train_only(origin: Origin, options: Options, progress: Progress) -> Training:

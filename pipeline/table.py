@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from export.bundle.types import Verification, to_json
+from export.bundle.types import to_json
 
 if TYPE_CHECKING:
     from serve_bench.reports.summary import Row, Subject, Summary
@@ -88,12 +88,18 @@ def print_outcome(outcome: Any) -> None:
     said = [f"{name}: {facts[name]}" for name in FIRST if name in facts]
     table("\n".join([summary.model, *said]), columns, _outcome_rows(summary))
     _print_notes(summary)
-    for section in summary.sections:
-        table(section.title, [(heading, "right") for heading in section.headings], section.rows)
-        print(section.legend)
-    _print_absent(_tables.absent(summary))
+    _print_sections(summary, outcome.sections)
+    print_absent(_tables.absent(summary))
     print("\n".join(["", summary.headline, summary.verdict, *(f"! {warning}" for warning in summary.warnings), ""]))
     print(f"report  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
+
+
+def _print_sections(summary: Summary, keys: Collection[str]) -> None:
+    for section in summary.sections:
+        if section.key in keys:
+            columns = [(heading, "right" if i else "left") for i, heading in enumerate(section.headings)]
+            table(section.title, columns, section.rows)
+            print(section.legend)
 
 
 def _print_notes(summary: Summary) -> None:
@@ -121,7 +127,7 @@ def _print_notes(summary: Summary) -> None:
             print(f"{subject.label} {found} here.")
 
 
-def _print_absent(rows: Iterable[tuple[str, str, str]]) -> None:
+def print_absent(rows: Iterable[tuple[str, str, str]]) -> None:
     """What is not there, once a reason."""
     for labels, kind, reason in rows:
         print(f"{kind}: {labels}\n         {reason}")
@@ -166,73 +172,6 @@ def print_training(training: Any, *, as_json: bool) -> None:
         return
     figures = "  ".join(f"{name} {value:.4f}" for name, value in training.metrics.items())
     print(f"trained in {training.seconds:.1f} s  {figures}")
-
-
-def print_verifications(judged: Any, subject: str, *, as_json: bool) -> None:
-    if as_json:
-        from serve_bench.equivalence.document import document
-
-        print_json(document(judged.verifications, judged.missing, subject))
-        return
-    from serve_bench.equivalence.records import verdict_of
-    from serve_bench.reports import _tables
-
-    columns = [
-        ("backend", "left"),
-        ("artifact", "left"),
-        ("computes in", "left"),
-        (_tables.ERROR_HEADING, "right"),
-        ("worst probe", "left"),
-        ("other answers", "left"),
-        ("verdict", "left"),
-    ]
-    table("Is it the same model?", columns, [_verified_row(v) for v in judged.verifications])
-    for v in judged.verifications:
-        if v.reason:
-            print(f"{v.artifact} on {v.backend}: {verdict_of(v)}: {v.reason}")
-    print(_tables.ERROR_NOTE)
-    _print_absent(_tables.grouped((m.label, "not run", m.reason) for m in judged.missing))
-
-
-def print_self_test(result: Any, *, as_json: bool) -> None:
-    """What of the deliberate faults is caught, by class; what other tools catch; each that was missed."""
-    from serve_bench.equivalence import selftest_summary as summary
-
-    if as_json:
-        print_json(result)
-        return
-    columns = [(heading, "right" if i else "left") for i, heading in enumerate(summary.HEADINGS)]
-    rows = summary.rows(result.trials)
-    whole = next(row for row in rows if row.name == "all")
-    table("Deliberate faults", columns, map(summary.cells, rows))
-    columns = [(heading, "right" if i else "left") for i, heading in enumerate(summary.OTHER_HEADINGS)]
-    table("The same faults", columns, summary.other_cells(whole, result.trials))
-    for trial in result.missed:
-        print(f"missed: {trial.artifact}: {trial.kind}: {trial.fault}")
-    for trial in result.false_alarms:
-        print(f"false alarm: {trial.artifact}: {trial.reason}")
-    for artifact, reason in result.absent.items():
-        print(f"{artifact}: not tried: {reason}")
-    if result.left:
-        print(f"{result.left} faults are left: run the same command again")
-
-
-def _verified_row(v: Verification) -> tuple[str, ...]:
-    from serve_bench.equivalence.records import verdict_of, worst_probe
-    from serve_bench.reports import _tables
-
-    worst = worst_probe(v.probes)
-    unexplained = sum(not d.explained for d in v.disagreements)
-    decided = f"{len(v.disagreements)} of {v.decisions:,}" if v.decisions else ""
-    return (
-        v.backend,
-        v.artifact,
-        _tables.precision_text(v.precision_found, v.precision_asked),
-        _tables.error_text(worst.error, worst.band) if worst else "",
-        worst.probe if worst else "",
-        decided + (f", {unexplained} unexplained" if unexplained else ""),
-        verdict_of(v),
-    )
 
 
 def print_comparison(found: Any, *, as_json: bool) -> None:

@@ -3,12 +3,13 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-from pipeline.table import print_outcome, print_verifications
+from pipeline.table import print_outcome
+from pipeline.verdict_table import print_verifications
 from tests.serve_bench.reports.report_records import HALF, ONNX, PROGRAM, measurement, verification, whole
 
 
 def outcome(capsys, bundle) -> list[str]:
-    print_outcome(SimpleNamespace(bundle=bundle, reports={"html": "report.html"}))
+    print_outcome(SimpleNamespace(bundle=bundle, reports={"html": "report.html"}, sections=()))
     return [line.strip() for line in capsys.readouterr().out.splitlines()]
 
 
