@@ -6,7 +6,7 @@ import ast
 import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,11 @@ def _of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
             definitions[kind.__name__] = {}
             definitions[kind.__name__] = _object(kind, definitions)
         return {"$ref": f"#/$defs/{kind.__name__}"}
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        if kind.__name__ not in definitions:
+            definitions[kind.__name__] = {}
+            definitions[kind.__name__] = _object_of(kind, kind._fields, kind._fields, definitions)
+        return {"$ref": f"#/$defs/{kind.__name__}"}
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Literal:
         return {"enum": list(arguments)}
@@ -51,18 +56,25 @@ def _of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _object(kind: type, definitions: dict[str, Any]) -> dict[str, Any]:
+    without = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    return _object_of(kind, [f.name for f in fields(kind)], without, definitions)
+
+
+def _object_of(
+    kind: type, names: Sequence[str], required: Sequence[str], definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """Of a dataclass, and of a named tuple that is written as an object."""
     types_of, words = typing.get_type_hints(kind), _words(kind)
     properties = {}
-    for field in fields(kind):
-        made = _of(types_of[field.name], definitions)
-        properties[field.name] = made | ({"description": words[field.name]} if field.name in words else {})
-    without = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]
+    for name in names:
+        made = _of(types_of[name], definitions)
+        properties[name] = made | ({"description": words[name]} if name in words else {})
     first = (inspect.getdoc(kind) or "").splitlines()[:1]
     return {
         "type": "object",
         "description": " ".join(first),
         "properties": properties,
-        "required": without,
+        "required": list(required),
         "additionalProperties": False,
     }
 

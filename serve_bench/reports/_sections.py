@@ -11,10 +11,6 @@ from serve_bench.cells import label
 from serve_bench.latency import cold, stats
 from serve_bench.reports import _format as show
 
-ENTRIES = ()
-"""No format itself."""
-
-
 COLD_LEGEND = (
     "Median [least, most] of {starts} fresh processes of each, threads {threads}, files and compilers' caches warm. "
     "Start to first answer holds everything: interpreter, imports, opening, the first run of one real sample. "

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from serve_bench.reports import _format as show
 from serve_bench.reports._types import Row, Summary
 
-ENTRIES = ()
-"""No format itself."""
 TITLE = "Side by side"
 NONE = "–"
 LEGEND = (
