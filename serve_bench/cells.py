@@ -129,16 +129,13 @@ def _cells(
     if reason is not None:
         rows: Sequence[Artifact | None] = found or [None]
         return [], [Missing(backend.name, a, device, reason, named) for a in rows]
-    refused = {a.name: reason for a in found if (reason := refusal(a)) is not None}
+    refused = {a.name: reason for a in found if (reason := refusal(backend, a)) is not None}
     cells = [Cell(a, backend.name, device) for a in found if a.name not in refused]
     return cells, [Missing(backend.name, a, device, refused[a.name], named) for a in found if a.name in refused]
 
 
-def refusal(artifact: Artifact) -> str | None:
-    """Why an engine of another GPU or version cannot run here, known before it is loaded; None for anything else."""
-    if artifact.format != "tensorrt" or "flavour" not in artifact.facts:
-        return None
-    from export.bundle.environment import gpus, versions
-    from export.formats._engine_facts import engine_mismatch
-
-    return engine_mismatch(artifact.facts, gpus(), versions())
+def refusal(backend: Backend, artifact: Artifact) -> str | None:
+    """Why a form made for another machine cannot run here, known before it is loaded; None where nothing speaks
+    against it."""
+    refuses = getattr(backend, "refuses", None)
+    return None if refuses is None else cast("str | None", refuses(artifact))

@@ -11,8 +11,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from export.bundle.environment import gpus, versions
 from export.bundle.errors import BackendFailed, BackendUnavailable
 from export.bundle.types import Artifact, Boundary
+from export.formats._engine_facts import engine_mismatch
 from serve_bench.backends._base import Session
 from serve_bench.backends._engine import EngineSession, engine_facts
 from serve_bench.backends._helpers import NO_GPU, first_line, gpu_names, importable, only_device
@@ -44,10 +46,13 @@ class TensorRt:
                 return f"{self.name} needs {module}, which is not installed: pip install 'pipeline[{self._extra}]'"
         return None
 
-    def open(self, artifact: Artifact, device: str, threads: int) -> Session:
-        from export.bundle.environment import gpus, versions
-        from export.formats._engine_facts import engine_mismatch
+    def refuses(self, artifact: Artifact) -> str | None:
+        """Of an engine whose record says nothing, only its sidecar can speak, when it is opened."""
+        if "flavour" not in artifact.facts:
+            return None
+        return engine_mismatch(artifact.facts, gpus(), versions())
 
+    def open(self, artifact: Artifact, device: str, threads: int) -> Session:
         facts = engine_facts(artifact)
         reason = engine_mismatch(facts, gpus(), versions())
         if reason is not None:
