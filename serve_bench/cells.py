@@ -13,6 +13,7 @@ from serve_bench.backends._base import Backend
 from serve_bench.backends._helpers import NO_GPU, gpu_names
 
 PACKAGE = "serve_bench.backends"
+FORMATS = "export.formats"
 NAMED_ONLY = frozenset({"null"})
 """Backends that are run only where they are asked for by name."""
 DEVICES = ("auto", "cpu", "cuda")
@@ -121,6 +122,8 @@ def _cells(
     backend: Backend, device: str, artifacts: Sequence[Artifact], named: bool
 ) -> tuple[list[Cell], list[Missing]]:
     found = [a for a in artifacts if readable(backend, a)]
+    if not found and not named and _made_by_name(backend.reads):
+        return [], []
     if backend.reads is None:
         found = found[:1]
     reason = backend.missing(device)
@@ -132,6 +135,11 @@ def _cells(
     refused = {a.name: reason for a in found if (reason := refusal(backend, a)) is not None}
     cells = [Cell(a, backend.name, device) for a in found if a.name not in refused]
     return cells, [Missing(backend.name, a, device, refused[a.name], named) for a in found if a.name in refused]
+
+
+def _made_by_name(form: str | None) -> bool:
+    """Whether a form is made only where its name asks for it: one that is not there is not missed."""
+    return bool(getattr(entries(FORMATS).get(form or ""), "by_name", False))
 
 
 def refusal(backend: Backend, artifact: Artifact) -> str | None:

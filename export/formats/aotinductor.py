@@ -188,10 +188,11 @@ def not_for_here(facts: Mapping[str, Json]) -> str | None:
     again = "make it here: pipeline train-export or export --with aotinductor"
     made, here = facts.get("torch"), versions().get("torch")
     if made != here:
-        return f"the package was compiled with torch {made or 'of a version it does not say'}, here is {here}; {again}"
-    lacking = [
-        f for f in facts.get("built_for") or ["an instruction set it does not say"] if f not in instruction_set()
-    ]
+        return f"the package was compiled with torch {made or 'of unknown version'}, here is {here}; {again}"
+    wanted, present = facts.get("built_for"), instruction_set()
+    if not wanted:
+        return f"the package does not say what CPU it was compiled for; {again}"
+    lacking = [name for name in wanted if name not in present]
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         return f"the package was compiled for a CPU with {lacking[0]}{more}, which this one has not; {again}"
