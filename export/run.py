@@ -80,6 +80,8 @@ def key_of(name: str, options: ExportOptions) -> dict[str, Json]:
     }
     if "{target}" in form.filename:
         key["gpus"] = [gpu.sm for gpu in gpus()]
+    if hasattr(form, "built_for"):
+        key["built_for"] = form.built_for()
     return key
 
 

@@ -28,6 +28,10 @@ def _on_request(kind: Format) -> bool:
     return bool(getattr(kind, "on_request", False))
 
 
+def _by_name(kind: Format) -> bool:
+    return bool(getattr(kind, "by_name", False))
+
+
 def _after_truth(name: str) -> bool:
     return bool(getattr(entry("export.formats", "format", name), "after_truth", False))
 
@@ -117,8 +121,9 @@ class _Build:
         """Names of what is asked for and of what that needs, each after what it needs."""
         known: dict[str, Format] = entries("export.formats")
         asked = self.options.precisions
-        wanted = [n for n, f in known.items() if (f.precision in asked if asked else not _on_request(f))]
-        found = order(["exported_program", *wanted])
+        usual = [n for n, f in known.items() if (f.precision in asked if asked else not _on_request(f))]
+        wanted = [n for n in usual if not _by_name(known[n])]
+        found = order(["exported_program", *wanted, *self.options.with_formats])
         return [name for name in found if name != "weights" and applies(name, self.trained.spec)]
 
     def quantised(self) -> None:

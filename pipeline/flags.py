@@ -88,6 +88,14 @@ TARGET = stack(
         help="GPU to build TensorRT engines for: a100, sm80, sm86, current.",
     ),
     click.option(
+        "--with",
+        "with_formats",
+        multiple=True,
+        metavar="NAME",
+        help="Make this form too, by its format's name (`doctor` lists them): aotinductor, which takes long to compile "
+        "and runs on such a CPU alone; repeatable.",
+    ),
+    click.option(
         "--max-metric-drop",
         type=click.FloatRange(0),
         default=0.5,

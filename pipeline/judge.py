@@ -13,9 +13,10 @@ from export.bundle.errors import BackendFailed, BackendUnavailable, VerdictFaile
 from export.bundle.files import write_atomic
 from export.bundle.store import Bundle
 from export.bundle.types import Measurement, Verification, to_json
+from export.formats._base import ExportOptions
 from export.progress import Progress
 from export.registry import entries
-from export.run import NotBuilt
+from export.run import NotBuilt, path_of
 from pipeline.options import BATCHES, Options
 from serve_bench._child import fixed_batch
 from serve_bench.cells import Cell, Missing, backend_named, plan
@@ -40,7 +41,9 @@ class Judged:
 
 def cells_of(bundle: Bundle, options: Options) -> tuple[list[Cell], list[Missing]]:
     """What can run here, and what cannot with the reason."""
-    artifacts = [a for a in bundle.artifacts if not options.precisions or a.precision in options.precisions]
+    named = {path_of(name, ExportOptions(target=options.target)) for name in options.with_formats}
+    asked = options.precisions
+    artifacts = [a for a in bundle.artifacts if not asked or a.precision in asked or a.path in named]
     return plan(artifacts, options.backends or None, options.device)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from export.bundle.errors import UnknownName, UsageError
 from export.bundle.types import Value
 from export.formats._engine_facts import canonical_target
-from export.registry import entries
+from export.registry import entries, entry
 from serve_bench.cells import backend_named
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ class Options:
     """Empty: all that are ready."""
     precisions: tuple[str, ...] = ()
     """Empty: all that need not be asked for."""
+    with_formats: tuple[str, ...] = ()
+    """Forms to make besides, by the names of their formats."""
     max_metric_drop: float = 0.5
     """Points that an int8 form may lose."""
     batches: tuple[int, ...] = BATCHES
@@ -81,6 +83,8 @@ class Options:
             for precision in self.precisions:
                 if precision not in known:
                     raise UnknownName("precision", precision, known)
+        for name in self.with_formats:
+            entry("export.formats", "format", name)
         for name in self.backends:
             backend_named(name)
         if self.scenarios:

@@ -13,6 +13,7 @@ from serve_bench.backends._base import Backend
 from serve_bench.backends._helpers import NO_GPU, gpu_names
 
 PACKAGE = "serve_bench.backends"
+FORMATS = "export.formats"
 NAMED_ONLY = frozenset({"null"})
 """Backends that are run only where they are asked for by name."""
 DEVICES = ("auto", "cpu", "cuda")
@@ -121,6 +122,8 @@ def _cells(
     backend: Backend, device: str, artifacts: Sequence[Artifact], named: bool
 ) -> tuple[list[Cell], list[Missing]]:
     found = [a for a in artifacts if readable(backend, a)]
+    if not found and not named and _made_by_name(backend.reads):
+        return [], []
     if backend.reads is None:
         found = found[:1]
     reason = backend.missing(device)
@@ -129,16 +132,18 @@ def _cells(
     if reason is not None:
         rows: Sequence[Artifact | None] = found or [None]
         return [], [Missing(backend.name, a, device, reason, named) for a in rows]
-    refused = {a.name: reason for a in found if (reason := refusal(a)) is not None}
+    refused = {a.name: reason for a in found if (reason := refusal(backend, a)) is not None}
     cells = [Cell(a, backend.name, device) for a in found if a.name not in refused]
     return cells, [Missing(backend.name, a, device, refused[a.name], named) for a in found if a.name in refused]
 
 
-def refusal(artifact: Artifact) -> str | None:
-    """Why an engine of another GPU or version cannot run here, known before it is loaded; None for anything else."""
-    if artifact.format != "tensorrt" or "flavour" not in artifact.facts:
-        return None
-    from export.bundle.environment import gpus, versions
-    from export.formats._engine_facts import engine_mismatch
+def _made_by_name(form: str | None) -> bool:
+    """Whether a form is made only where its name asks for it: one that is not there is not missed."""
+    return bool(getattr(entries(FORMATS).get(form or ""), "by_name", False))
 
-    return engine_mismatch(artifact.facts, gpus(), versions())
+
+def refusal(backend: Backend, artifact: Artifact) -> str | None:
+    """Why a form made for another machine cannot run here, known before it is loaded; None where nothing speaks
+    against it."""
+    refuses = getattr(backend, "refuses", None)
+    return None if refuses is None else cast("str | None", refuses(artifact))

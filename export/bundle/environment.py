@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +25,7 @@ LIBRARIES = (
     "onnxscript",
     "onnxruntime",
     "onnxruntime-gpu",
+    "openvino",
     "tensorrt",
     "tensorrt-rtx",
     "polygraphy",
@@ -43,6 +46,8 @@ ARITHMETIC_FLAGS = (
     "bf16",
     "sve",
 )
+INSTRUCTIONS = re.compile(r"(sse|ssse3|avx|fma|f16c|bmi|abm|popcnt|movbe|adx|v?aes|v?pclmul|sha|gfni|amx)")
+"""Of the flags of an x86 CPU those that stand for instructions a compiler chooses by itself."""
 SETTINGS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -107,17 +112,49 @@ def versions() -> Mapping[str, str]:
     return found
 
 
-def _cpu() -> tuple[str, tuple[str, ...]]:
+def _cpu_fields() -> dict[str, str]:
+    """Of the first CPU, as Linux describes it; empty elsewhere."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return platform.processor() or platform.machine(), ()
+        return {}
     fields: dict[str, str] = {}
     for line in text.splitlines():
         key, _, value = line.partition(":")
         fields.setdefault(key.strip(), value.strip())
+    return fields
+
+
+def _cpu() -> tuple[str, tuple[str, ...]]:
+    fields = _cpu_fields()
+    if not fields:
+        return platform.processor() or platform.machine(), ()
     present = set((fields.get("flags") or fields.get("Features") or "").split())
     return fields.get("model name", platform.machine()), tuple(f for f in ARITHMETIC_FLAGS if f in present)
+
+
+def instruction_set() -> tuple[str, ...]:
+    """What machine code compiled for this very CPU may need: its machine, then its instructions by name, sorted.
+
+    Where they cannot be read (not on Linux), the name of the processor stands for them.
+    """
+    fields = _cpu_fields()
+    flags = {f for f in fields.get("flags", "").split() if INSTRUCTIONS.match(f)} | set(
+        fields.get("Features", "").split()
+    )
+    return platform.machine(), *(sorted(flags) or [platform.processor()])
+
+
+def cxx_compiler() -> str | None:
+    """The C++ compiler that inductor would use: CXX, else g++ (on a Mac clang++) of PATH; None without it."""
+    return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++"))
+
+
+def inductor_cache() -> Path:
+    """Where inductor keeps what it compiled: the user's own cache, not a guessable name in /tmp."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pipeline") / "inductor"
 
 
 def available_cores() -> int:

@@ -30,7 +30,7 @@ from export.bundle.types import (
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-EXECUTABLE = ("exported_program", "torchscript", "tensorrt")
+EXECUTABLE = ("exported_program", "torchscript", "aotinductor", "tensorrt")
 """Formats that run code of their own when they are opened."""
 
 

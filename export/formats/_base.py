@@ -54,8 +54,9 @@ class Format(Protocol):
     """One exported form in one precision. Stateless.
 
     One that is only for some models also has `applies(spec) -> bool`: for others it is not even listed as not built.
-    One with `on_request` is written only where its precision is asked for, one with `after_truth` once the truth is
-    there, and kept only where the model's metric holds.
+    One with `on_request` is written only where its precision is asked for, one with `by_name` only where `--with` names
+    it, one with `after_truth` once the truth is there, and kept only where the model's metric holds. One with
+    `built_for() -> Json` says what of this machine the file depends on.
     """
 
     @property

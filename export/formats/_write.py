@@ -18,7 +18,16 @@ from export.bundle.files import sha256_of_file
 from export.bundle.types import Artifact, Json, Precision
 from export.formats._base import Source
 
-CHATTER = ("torch.onnx", "torch.export", "torch._export", "torch.jit", "onnxscript", "onnx_ir")
+CHATTER = (
+    "torch.onnx",
+    "torch.export",
+    "torch._export",
+    "torch._inductor",
+    "torch.jit",
+    "torch.utils.cpp_extension",
+    "onnxscript",
+    "onnx_ir",
+)
 
 
 def words_of(error: BaseException) -> str:

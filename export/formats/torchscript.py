@@ -94,20 +94,27 @@ def check(source: Source, data: bytes) -> dict[str, Json]:
     """Runs the file at other sizes than the example's; raises ExportError where the trace has frozen a size in."""
     import torch
 
+    return compared("torchscript", source, torch.jit.load(io.BytesIO(data), map_location="cpu"))
+
+
+def compared(form: str, source: Source, call: Any) -> dict[str, Json]:
+    """What `call` answers at several sizes of each dynamic axis, beside the module; raises ExportError where a shape is
+    another, or a value differs by more than any rounding does."""
+    import torch
+
     specs, module = source.trained.spec.inputs, source.trained.module
-    script: Any = torch.jit.load(io.BytesIO(data), map_location="cpu")
     sizes = sizes_to_try(source.trained.spec, (1, 2, 7))
     worst = 0.0
     for axis, size in sizes or [("", 0)]:
         values = tensors(resized(source.example, specs, axis, size), specs)
         with torch.inference_mode():
-            ours, theirs = leaves(script(*values)), leaves(module(*values))
+            ours, theirs = leaves(call(*values)), leaves(module(*values))
         for a, b in zip(ours, theirs, strict=True):
             if a.shape != b.shape:
-                raise ExportError(f"torchscript: gives shape {tuple(a.shape)} for {axis} {size}, not {tuple(b.shape)}")
+                raise ExportError(f"{form}: gives shape {tuple(a.shape)} for {axis} {size}, not {tuple(b.shape)}")
             worst = max(worst, float((a - b).abs().max() / b.abs().max().clamp_min(1e-30)) if a.numel() else 0.0)
     if not worst <= LARGEST_DIFFERENCE:
-        raise ExportError(f"torchscript: the trace differs from the module by {worst:.1e}; it depends on its example")
+        raise ExportError(f"{form}: differs from the module by {worst:.1e}; it depends on its example")
     return {"sizes": [f"{axis} {size}" for axis, size in sizes], "largest_relative_difference": worst}
 
 

@@ -54,7 +54,11 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """A runtime that opens one exported form. Stateless; importing its module imports no heavy library."""
+    """A runtime that opens one exported form. Stateless; importing its module imports no heavy library.
+
+    One that runs only what was made for this machine also has `refuses(artifact) -> str | None`: why it cannot run that
+    one here, with the remedy, known before it is loaded.
+    """
 
     @property
     def name(self) -> str:
@@ -63,7 +67,8 @@ class Backend(Protocol):
 
     @property
     def reads(self) -> str | None:
-        """`Artifact.format` it opens ("exported_program", "torchscript", "onnx", "tensorrt"); None for `null`."""
+        """`Artifact.format` it opens ("exported_program", "torchscript", "aotinductor", "onnx", "tensorrt"); None for
+        `null`."""
         ...
 
     @property

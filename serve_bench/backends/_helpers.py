@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
-import shutil
-import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -45,11 +42,6 @@ def importable(module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
         return False
-
-
-def cxx_compiler() -> str | None:
-    """The C++ compiler that inductor would use: CXX, else g++ (on a Mac clang++) of PATH; None without it."""
-    return shutil.which(os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++"))
 
 
 def first_line(error: BaseException) -> str:

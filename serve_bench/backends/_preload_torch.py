@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from pathlib import Path
 from typing import Any
 
-from serve_bench.backends._helpers import cxx_compiler
+from export.bundle.environment import cxx_compiler, inductor_cache
 
 MODULES = (
     "torch._export.serde.serialize",
@@ -41,13 +40,6 @@ MODULES = (
 )
 
 
-def cache_folder() -> Path:
-    """Where inductor keeps what it compiled: the user's own cache, not a guessable name in /tmp."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("pipeline") / "inductor"
-
-
 def _ask_inductor_once() -> None:
     """Which vector instructions there are (a trial program is compiled for that) and the digests of torch and Triton
     that name its cached graphs: both are kept in the process, and so in every child, 0.8 s each time."""
@@ -68,7 +60,7 @@ def _leave_out_guard_profile() -> None:
             guards.profile_guard_manager = lambda *_: 0.0
 
 
-os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder()))
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(inductor_cache()))
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 importlib.import_module("torch")
 for _name in MODULES:

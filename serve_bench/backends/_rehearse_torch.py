@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import io
 
-from serve_bench.backends._helpers import cxx_compiler, gpu_names
+from export.bundle.environment import cxx_compiler
+from serve_bench.backends._helpers import gpu_names
 
 
 def _rehearse() -> None:

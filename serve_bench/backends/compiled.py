@@ -6,11 +6,12 @@ import importlib
 import time
 from typing import Any
 
+from export.bundle.environment import cxx_compiler
 from export.bundle.errors import BackendFailed
 from export.bundle.types import Artifact, Boundary
 from serve_bench.backends import _torch
 from serve_bench.backends._base import Session
-from serve_bench.backends._helpers import cxx_compiler, example_inputs, first_line
+from serve_bench.backends._helpers import example_inputs, first_line
 from serve_bench.backends.eager import module_from_program
 
 EXAMPLE_BATCH = 2

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from export.bundle.errors import BackendFailed, BackendUnavailable
-from export.bundle.types import Artifact, Boundary
+from export.bundle.types import Artifact, Boundary, Json
 from serve_bench.backends._base import Session
 from serve_bench.backends._engine import EngineSession, engine_facts
 from serve_bench.backends._helpers import NO_GPU, first_line, gpu_names, importable, only_device
@@ -44,12 +45,13 @@ class TensorRt:
                 return f"{self.name} needs {module}, which is not installed: pip install 'pipeline[{self._extra}]'"
         return None
 
-    def open(self, artifact: Artifact, device: str, threads: int) -> Session:
-        from export.bundle.environment import gpus, versions
-        from export.formats._engine_facts import engine_mismatch
+    def refuses(self, artifact: Artifact) -> str | None:
+        """Of an engine whose record says nothing, only its sidecar can speak, when it is opened."""
+        return _mismatch(artifact.facts) if "flavour" in artifact.facts else None
 
+    def open(self, artifact: Artifact, device: str, threads: int) -> Session:
         facts = engine_facts(artifact)
-        reason = engine_mismatch(facts, gpus(), versions())
+        reason = _mismatch(facts)
         if reason is not None:
             raise BackendUnavailable(f"{self.name}: {reason}")
         library = self._library()
@@ -83,6 +85,13 @@ class TensorRt:
         except Exception as error:
             raise BackendFailed(f"{self.name}: the CUDA runtime does not load: {first_line(error)}") from error
         return cuda
+
+
+def _mismatch(facts: Mapping[str, Json]) -> str | None:
+    from export.bundle.environment import gpus, versions
+    from export.formats._engine_facts import engine_mismatch
+
+    return engine_mismatch(facts, gpus(), versions())
 
 
 ENTRIES = (TensorRt("tensorrt", "tensorrt", "tensorrt"), TensorRt("tensorrt-rtx", "tensorrt_rtx", "rtx"))

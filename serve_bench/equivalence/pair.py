@@ -91,6 +91,11 @@ def form_of(model: Path) -> str:
             return "exported_program"
         if {"data.pkl", "constants.pkl"} <= names:
             return "torchscript"
+        if any(n.startswith("data/aotinductor/") for n in names):
+            raise UsageError(
+                f"{model}: is an AOTInductor package, which does not say for what CPU and torch it was made; verify "
+                "the bundle that it belongs to"
+            )
     else:
         import onnx
 

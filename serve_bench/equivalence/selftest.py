@@ -126,6 +126,8 @@ def run(bundle: Bundle, workers: Workers, seconds: float | None, progress: Progr
 def _why_untried(bundle: Bundle, artifact: Artifact) -> str | None:
     if artifact.format in RUNS_ON:
         return None
+    if artifact.format == "aotinductor":
+        return "it is machine code, in which no single weight or node can be found"
     if artifact.format != "tensorrt":
         return "no backend runs it by itself"
     if _source_of(bundle, artifact) is None:

@@ -9,7 +9,7 @@ import pytest
 from export.bundle.errors import ExportError
 from export.bundle.types import DatasetFacts, ModelSpec, TensorSpec, TrainedModel
 from export.formats._base import ExportOptions, Source
-from export.registry import entry
+from export.registry import entries, entry
 from export.run import applies, not_built, order, path_of, write_one
 
 SAMPLES = 9
@@ -85,14 +85,15 @@ def write_formats(source, names, place):
 
 
 class Built:
-    """Every form of one model, on disk."""
+    """Every form of one model, on disk, but those that only their name asks for."""
 
     def __init__(self, trained, example, folder: Path, options=None, program=None):
         self.trained, self.example, self.folder = trained, example, folder
         self.source = Source(
             trained=trained, example=example, files={}, options=options or ExportOptions(), program=program
         )
-        artifacts, self.missing = write_formats(self.source, None, folder.joinpath)
+        usual = [n for n, form in entries("export.formats").items() if not hasattr(form, "by_name")]
+        artifacts, self.missing = write_formats(self.source, usual, folder.joinpath)
         self.artifacts = {a.name: a for a in artifacts}
 
     def path(self, name) -> Path:

@@ -170,6 +170,7 @@ def test_exporters_print_nothing_to_stdout(built, tmp_path, capfd):
 def test_order_puts_needs_first_and_knows_its_names():
     assert order(["tensorrt-fp16"]) == ["weights", "exported_program", "onnx-fp16", "tensorrt-fp16"]
     assert set(order()) == {
+        "aotinductor",
         "weights",
         "exported_program",
         "exported_program-bf16",

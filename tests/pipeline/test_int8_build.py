@@ -86,7 +86,7 @@ def test_a_form_that_falls_where_it_is_verified_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(quantised, "why_fallen", lambda change, most: f"fell by {change['drop']:.3f}, {most:g} allowed")
     from pipeline.run import judge_bundle
 
-    options = Options(fresh=True, precisions=("int8",))
+    options = Options(fresh=True, precisions=("int8",), backends=("onnxruntime-cpu",))
     found = judge_bundle(Bundle.open(tmp_path / "digits-linear"), options, Silent(), "no").judged
     assert [v.passed for v in found.verifications] == [False, False]
     assert all(v.reason.startswith("fell by ") and "100 allowed" in v.reason for v in found.verifications)

@@ -1,8 +1,10 @@
 """The tiny network of `tiny_network.py`, written once a session."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from tiny_network import Tiny, artifact, truth_of, write_onnx, write_torch
+from tiny_network import Tiny, artifact, source_of, truth_of, write_onnx, write_torch
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +32,16 @@ def tiny(tiny_onnx, tmp_path_factory):
         artifact(folder / "model.torchscript.pt", "torchscript"),
     ]
     return Tiny(tiny_onnx.artifacts | {a.name: a for a in made}, tiny_onnx.images, tiny_onnx.truth)
+
+
+@pytest.fixture(scope="session")
+def packaged(tiny, tmp_path_factory):
+    """The tiny network as an AOTInductor package: compiling it takes some ten seconds."""
+    from export.formats.aotinductor import AotInductor
+
+    form = AotInductor()
+    if form.missing():
+        pytest.skip(form.missing())
+    path = tmp_path_factory.mktemp("tiny-aotinductor") / form.filename
+    made = form.write(source_of(tiny.artifacts["exported_program"], tiny.images), path)
+    return replace(made, path=str(path))

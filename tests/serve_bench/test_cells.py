@@ -106,6 +106,14 @@ def test_a_backend_without_anything_to_read_says_so(made, gpus):
     assert missing[0].label == "eager"
 
 
+def test_a_form_that_only_its_name_asks_for_is_missed_only_by_name(made, gpus):
+    pytest.importorskip("torch")
+    assert "aotinductor" not in labels(plan(made, None, "cpu")[1])
+    _, missing = plan(made, ["aotinductor"], "cpu")
+    assert [m.label for m in missing] == ["aotinductor"]
+    assert "export it with aotinductor" in missing[0].reason
+
+
 def test_null_runs_once_and_only_when_named(made, gpus):
     cells, _ = plan(made, ["null"], "auto")
     assert labels(cells) == ["null"]

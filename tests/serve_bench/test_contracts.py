@@ -30,7 +30,7 @@ def with_gpu(monkeypatch):
 @pytest.mark.parametrize(("name", "backend"), EVERY)
 def test_is_what_the_seam_asks_for(name, backend):
     assert backend.name == name
-    assert backend.reads in (None, "exported_program", "torchscript", "onnx", "tensorrt")
+    assert backend.reads in (None, "exported_program", "torchscript", "aotinductor", "onnx", "tensorrt")
     assert backend.family
     assert set(backend.devices()) <= {"cpu", "cuda"}
     assert backend.devices()
@@ -73,16 +73,17 @@ def test_nothing_heavy_is_imported_to_ask():
 
     code = (
         "import sys; from serve_bench.doctor import examine; from serve_bench import worker; examine();"
-        "print([m for m in ('torch', 'onnx', 'onnxruntime', 'matplotlib', 'polygraphy') if m in sys.modules])"
+        "heavy = ('torch', 'onnx', 'onnxruntime', 'openvino', 'matplotlib', 'polygraphy');"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_every_ready_backend_answers_as_the_reference_does(tiny, tmp_path):
+def test_every_ready_backend_answers_as_the_reference_does(tiny, packaged, tmp_path):
     """Whole sample sets in batches that do not divide them, one worker a family, settings that JSON can hold."""
-    cells, _ = plan(list(tiny.artifacts.values()), None, "cpu")
-    assert {c.backend for c in cells} >= {"eager", "torchscript", "onnxruntime-cpu"}
+    cells, _ = plan([*tiny.artifacts.values(), packaged], None, "cpu")
+    assert {c.backend for c in cells} >= {"eager", "torchscript", "onnxruntime-cpu", "aotinductor"}
     file = tmp_path / "inputs.npz"
     np.savez(file, image=tiny.images)
     with Workers() as workers:

@@ -98,6 +98,22 @@ def write_torch(program, script):
         torch.jit.freeze(torch.jit.trace(net, example)).save(str(script))
 
 
+def source_of(program, images):
+    """What a format is written from, where `program` is the artifact of the tiny model.pt2."""
+    from export.bundle.types import DatasetFacts, ModelSpec, TrainedModel
+    from export.formats._base import Source
+    from export.program import load_program, module_of
+
+    path = Path(program.path)
+    module = module_of(load_program(path))
+    spec = ModelSpec(
+        id="tiny", task="classification", dataset="user", build=lambda: module, inputs=INPUTS, outputs=OUTPUTS
+    )
+    data = DatasetFacts(name="user", digest="0", train=0, validation=0, test=len(images))
+    trained = TrainedModel(spec=spec, module=module, recipe=None, metrics={}, seconds=0.0, seed=0, dataset=data)
+    return Source(trained=trained, example={"image": images[:8]}, files={"exported_program": (path, program)})
+
+
 def artifact(path, form, precision="float32", **more):
     facts = {
         "format": form,

@@ -1,5 +1,7 @@
 """A bare file against a `.pt2`, in real workers."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -26,8 +28,15 @@ def folder(tmp_path_factory):
     return made
 
 
+def verdict(*files):
+    """ONNX Runtime's; every other backend that reads the file agrees."""
+    found = {record.backend: record for record in verify_pair(*files, threads=1)}
+    assert len({record.passed for record in found.values()}) == 1
+    return found["onnxruntime-cpu"]
+
+
 def test_a_faithful_onnx_passes(folder):
-    (found,) = verify_pair(folder / "model.onnx", folder / "model.pt2", folder / "inputs.npz", threads=1)
+    found = verdict(folder / "model.onnx", folder / "model.pt2", folder / "inputs.npz")
     assert found.passed, found.reason
     assert found.backend == "onnxruntime-cpu"
     assert (found.decisions, found.metric) == (90, {})
@@ -48,7 +57,7 @@ def test_the_form_is_told_by_content_not_by_name(folder, tmp_path):
 
 
 def test_weights_of_another_seed_fail_by_constants_and_by_numbers(folder):
-    (found,) = verify_pair(folder / "model.onnx", folder / "other.pt2", folder / "inputs.npz", threads=1)
+    found = verdict(folder / "model.onnx", folder / "other.pt2", folder / "inputs.npz")
     assert not found.passed
     assert "constants differ" in found.reason
     assert not any(p.passed for p in found.probes)
@@ -64,7 +73,7 @@ def test_a_single_weight_off_by_a_thousandth_fails_by_numbers_too(folder, tmp_pa
     weight[np.unravel_index(np.abs(weight).argmax(), weight.shape)] *= np.float32(1.001)
     tensor.CopyFrom(onnx.numpy_helper.from_array(weight, tensor.name))
     onnx.save(model, tmp_path / "model.onnx")
-    (found,) = verify_pair(tmp_path / "model.onnx", folder / "model.pt2", folder / "inputs.npz", threads=1)
+    found = verdict(tmp_path / "model.onnx", folder / "model.pt2", folder / "inputs.npz")
     assert not next(p for p in found.probes if p.probe == "test").passed
     assert found.reason.startswith("constants differ from the checkpoint: two.weight: ")
 
@@ -93,6 +102,10 @@ def test_what_does_not_fit_is_one_line(folder, tmp_path):
         with pytest.raises(kind, match=words) as caught:
             verify_pair(onnx, reference, path, threads=1)
         assert "\n" not in str(caught.value)
+    with zipfile.ZipFile(tmp_path / "model.aoti.pt2", "w") as archive:
+        archive.writestr("model/data/aotinductor/model/model.wrapper.so", "code")
+    with pytest.raises(UsageError, match=r"is an AOTInductor package, .* verify the bundle that it belongs to"):
+        form_of(tmp_path / "model.aoti.pt2")
     (tmp_path / "text.onnx").write_text("not a model")
     with pytest.raises(UsageError, match="neither ONNX"):
         verify_pair(tmp_path / "text.onnx", reference, folder / "inputs.npz")
@@ -149,7 +162,7 @@ def test_other_shapes_than_the_references_fail(folder, tmp_path):
         model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4
 
     path = edited(folder, tmp_path / "model.onnx", edit)
-    (found,) = verify_pair(path, folder / "model.pt2", folder / "inputs.npz", threads=1)
+    found = verdict(path, folder / "model.pt2", folder / "inputs.npz")
     assert not found.passed
     assert "axis 1 of output" in found.reason or "cannot be opened" in found.reason
 
