@@ -110,11 +110,12 @@ def read_manifest(payload: Path) -> tuple[Manifest, str]:
         value = json.loads(data)
         schema = value["schema"]
         digest = value.pop("digest")
+        found = digest_of(value)  # a number too large for JSON is no number: a ValueError
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleCorrupt(f"{path}: is cut off or damaged; run `pipeline train-export` again") from error
     if isinstance(schema, int) and schema > SCHEMA:
         raise BundleTooNew(f"{path}: has schema {schema}, this version reads up to {SCHEMA}; upgrade pipeline")
-    if digest_of(value) != digest:
+    if found != digest:
         raise BundleCorrupt(f"{path}: was changed after it was written (its digest does not match); make it again")
     try:
         manifest = from_json(Manifest, value)

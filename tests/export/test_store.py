@@ -140,6 +140,13 @@ def test_a_cut_off_manifest_is_refused(root):
         Bundle.open(root)
 
 
+def test_a_manifest_with_a_number_beyond_all_numbers_is_refused(root):
+    path = root / "payload/manifest.json"
+    path.write_text(path.read_text().replace('"bytes": 1,', '"bytes": 1e999,', 1))
+    with pytest.raises(BundleCorrupt, match="cut off or damaged"):
+        Bundle.open(root)
+
+
 def rewrite(root: Path, change, *, digest: bool) -> None:
     path = root / "payload/manifest.json"
     value = json.loads(path.read_text())
@@ -197,6 +204,15 @@ def test_executable_forms_need_a_seal_of_this_user_or_trust(root, monkeypatch, t
     assert theirs.resolve(artifact(theirs, "model.onnx"))
     trusted = Bundle.open(root, trust=True)
     assert trusted.resolve(artifact(trusted, "model.torchscript"))
+
+
+@pytest.mark.parametrize("form", ["exported_program", "torchscript", "aotinductor", "tensorrt"])
+def test_each_executable_form_is_held_back_without_trust(tmp_path, monkeypatch, form):
+    make(tmp_path / "b", {f"model.{form}": "code"})
+    monkeypatch.setenv("PIPELINE_STATE", str(tmp_path / "another user"))
+    bundle = Bundle.open(tmp_path / "b")
+    with pytest.raises(Untrusted, match="--trust"):
+        bundle.resolve(bundle.artifacts[0])
 
 
 def test_a_seal_does_not_cover_another_manifest(root):
