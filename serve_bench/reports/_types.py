@@ -138,9 +138,11 @@ class Summary:
     """δ by "batch 8, host"."""
     run: str
     command: str
-    """What takes these measurements again."""
+    """What takes the interleaved run again."""
     digest: str
     """Of the payload."""
+    commands: tuple[str, ...] = ()
+    """What takes cold starts, sweeps and scenarios again."""
     scenarios: tuple[ScenarioRow, ...] = ()
     """What was measured with LoadGen."""
     history: tuple[EpochRecord, ...] = ()

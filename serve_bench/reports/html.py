@@ -212,7 +212,8 @@ def _one(summary: Summary) -> Iterator[str]:
     yield from _facts("The model", [*about, *summary.facts])
     yield from _facts("How it was measured", summary.measuring)
     yield from _facts("Where", list(_tables.environment_facts(summary.environment, summary.environment_id)))
-    yield f"<h2>Again</h2><pre><code>{escape(summary.command)}</code></pre></article>"
+    again = "\n".join((summary.command, *summary.commands))
+    yield f"<h2>Again</h2><pre><code>{escape(again)}</code></pre></article>"
 
 
 def _beside(summaries: Sequence[Summary]) -> Iterator[str]:

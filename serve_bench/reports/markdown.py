@@ -74,6 +74,10 @@ def _equivalence(summary: Summary) -> Iterator[str]:
         yield from _table(tables.SPECIAL_HEADINGS, special, 2)
 
 
+def _again(summary: Summary) -> str:
+    return "\n".join((summary.command, *summary.commands))
+
+
 def _section(section: Section) -> Iterator[str]:
     yield from (f"## {section.title}", "")
     width = len(section.headings)
@@ -123,7 +127,7 @@ def _one(summary: Summary) -> Iterator[str]:
         yield from _facts(summary.measuring)
     yield from ("## Where", "")
     yield from _facts(list(tables.environment_facts(summary.environment, summary.environment_id)))
-    yield from ("## Again", "", "```", summary.command.replace("```", "'''"), "```", "")
+    yield from ("## Again", "", "```", _again(summary).replace("```", "'''"), "```", "")
 
 
 def _beside(summaries: Sequence[Summary]) -> Iterator[str]:

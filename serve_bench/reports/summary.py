@@ -16,7 +16,7 @@ from serve_bench.cells import NAMED_ONLY, label
 from serve_bench.equivalence.records import verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, taken, whole_runs
-from serve_bench.reports import _ceiling, _facts, _scenarios, _sweeps
+from serve_bench.reports import _again, _ceiling, _facts, _scenarios, _sweeps
 from serve_bench.reports._sections import sections
 from serve_bench.reports._types import Absent, Row, ScenarioRow, Subject, Summary
 
@@ -39,6 +39,7 @@ def summarise(bundle: Bundle) -> Summary:
     environment_id = manifest.environment.id
     if run or verifications:
         environment_id = run[0].environment if run else next(iter(verifications.values())).environment
+    scenarios = _scenarios.rows_of(bundle, bundle.artifacts)
     return Summary(
         model=manifest.title,
         description=manifest.description,
@@ -59,7 +60,8 @@ def summarise(bundle: Bundle) -> Summary:
         run=run[0].run if run else "",
         command=_facts.command(bundle.root.as_posix(), run),
         digest=bundle.digest,
-        scenarios=_scenarios.rows_of(bundle, bundle.artifacts),
+        commands=tuple(_again.commands(bundle, scenarios, swept)),
+        scenarios=scenarios,
         history=manifest.training.history,
         fit=tuple(tuple(point) for point in manifest.training.facts.get("fit", ())),
         axes=(manifest.inputs[0].name, manifest.outputs[0].name),
