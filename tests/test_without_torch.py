@@ -55,8 +55,8 @@ def test_predict(core, made):
     assert len(json.loads(result.stdout)) == 32
 
 
-def test_a_backend_asked_for_by_name_is_an_error(core, made):
-    result = core("verify", made.root, "--backend", "eager")
+def test_a_backend_asked_for_by_name_is_an_error(core, copy):
+    result = core("verify", copy, "--backend", "eager")
     assert result.returncode == 1
     assert "error: eager: eager needs torch, which is not installed: pip install 'pipeline[train]'" in result.stderr
 
