@@ -5,7 +5,7 @@ Its graph is computed by ONNX's reference implementation on a few samples of eac
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,27 +26,31 @@ BATCH = 512
 REFERENCE_BATCH = 32
 """Of the reference implementation, which lays out every window of a convolution."""
 BACKEND = "onnxruntime-cpu"
+TIE = 2.0**-14
+"""Steps: four roundings in float32 of a number of up to 2^8 steps, however a quantiser orders its arithmetic."""
 
 
 def truth_of(whole: Truth, artifact: Artifact) -> Truth:
-    """The truth of an int8 form, whose path is absolute: its graph in float64, and in float32 for the reference.
+    """The truth of an int8 form, whose path is absolute: its graph in float64, and the reference of its band.
 
-    Raises VerdictFailed where the reference implementation cannot run it.
+    The reference is the farthest that sound float32 arithmetic may come from it: the graph in float32, and in float64
+    with every quantiser's argument moved by ± `TIE` steps, which puts what lies on a tie on either side. Raises
+    VerdictFailed where the reference implementation cannot run it.
     """
     rows: dict[str, Sequence[int]] = {p: range(min(whole.samples(p), OTHERS)) for p in whole.probes}
     rows["test"] = few_rows(whole, TEST)
     few = chosen_from(whole, rows)
-    wide, single = (_Graph(artifact, kind) for kind in (np.float64, np.float32))
+    wide, *others = (_Graph(artifact, np.float64), _Graph(artifact, np.float32), *_beside_ties(artifact))
     arrays = dict(few.arrays)
     for probe in few.probes:
         inputs = few.inputs(probe)
-        exact, rounded = wide(inputs), single(inputs)
+        exact, near = wide(inputs), [graph(inputs) for graph in others]
         for name in few.output_names:
             y64 = exact[name].astype(np.float64)
             if not np.isfinite(y64).all():
                 raise VerdictFailed(f"{artifact.name}: its own graph gives NaN or Inf in float64 on probe {probe!r}")
             scale = bands.pooled_scale(y64)
-            distance = float(np.abs(rounded[name].astype(np.float64) - y64).max(initial=0.0))
+            distance = max(float(np.abs(y[name].astype(np.float64) - y64).max(initial=0.0)) for y in near)
             arrays[f"{probe}/output/{name}"] = y64
             arrays[f"{probe}/scale/{name}"] = np.array(scale)
             arrays[f"{probe}/error/int8/{name}"] = np.array(bands.relative(distance, scale))
@@ -55,18 +59,28 @@ def truth_of(whole: Truth, artifact: Artifact) -> Truth:
     return Truth(few.path, few.preprocess, arrays, dict(few.meta) | {"reduced_samples": reduced})
 
 
-class _Graph:
-    """An ONNX file computed in one type throughout."""
+def _beside_ties(artifact: Artifact) -> Iterator[_Graph]:
+    for shift in (TIE, -TIE):
+        graph = _Graph(artifact, np.float64, shift)
+        if graph.quantises:
+            yield graph
 
-    def __init__(self, artifact: Artifact, kind: type[np.floating[Any]]) -> None:
+
+class _Graph:
+    """An ONNX file computed in one type throughout; `shift` steps are added to what QuantizeLinear rounds."""
+
+    def __init__(self, artifact: Artifact, kind: type[np.floating[Any]], shift: float = 0.0) -> None:
         import onnx
         from onnx.reference import ReferenceEvaluator
+
+        from export.formats.onnx import graphs
 
         self._artifact, self._kind = artifact, kind
         model = onnx.load(artifact.path, load_external_data=False)
         if kind is np.float64:
             _widen(model)
-        self._evaluator = ReferenceEvaluator(model, new_ops=_operators())
+        self.quantises = any(n.op_type == "QuantizeLinear" for g in graphs(model.graph) for n in g.node)
+        self._evaluator = ReferenceEvaluator(model, new_ops=_operators(shift))
 
     def __call__(self, inputs: Arrays) -> dict[str, npt.NDArray[np.generic]]:
         """Answers by output, of every sample in order."""
@@ -113,10 +127,11 @@ def _widen(model: Any) -> None:
                 value.type.tensor_type.elem_type = double
 
 
-def _operators() -> list[Any]:
-    """Two operators of ONNX's reference implementation in our own words.
+def _operators(shift: float = 0.0) -> list[Any]:
+    """Three operators of ONNX's reference implementation in our own words.
 
-    Its DequantizeLinear goes through float32, which does not hold every int32 bias; its MaxPool is a Python loop.
+    Its DequantizeLinear goes through float32, which does not hold every int32 bias; its MaxPool is a Python loop; and
+    QuantizeLinear adds `shift` steps before it rounds to nearest even.
     """
     from onnx.reference.op_run import OpRun
     from onnx.reference.ops.op_max_pool import MaxPool as Loop
@@ -130,6 +145,19 @@ def _operators() -> list[Any]:
                 shape[axis] = -1
             shifted = x.astype(np.float64) - (0 if zero is None else np.reshape(zero, shape).astype(np.float64))
             return ((shifted * np.reshape(scale, shape)).astype(scale.dtype),)
+
+    class QuantizeLinear(OpRun):
+        op_domain = ""
+
+        def _run(self, x: Any, scale: Any, zero: Any = None, axis: int = 1, **_: Any) -> Any:
+            shape = [1] * x.ndim
+            if np.size(scale) > 1:
+                shape[axis] = -1
+            kind = np.dtype(np.uint8 if zero is None else zero.dtype)
+            offset = 0 if zero is None else np.reshape(zero, shape if np.size(zero) > 1 else ()).astype(np.int64)
+            steps = x / np.reshape(scale, shape if np.size(scale) > 1 else ())
+            rounded = np.rint(steps + steps.dtype.type(shift)) + offset
+            return (np.clip(rounded, np.iinfo(kind).min, np.iinfo(kind).max).astype(kind),)
 
     class MaxPool(Loop):
         op_domain = ""
@@ -149,7 +177,7 @@ def _operators() -> list[Any]:
             every = (slice(None), slice(None), *(slice(None, None, s) for s in strides))
             return (windows[every].max(tuple(range(-axes, 0))),)
 
-    return [DequantizeLinear, MaxPool]
+    return [DequantizeLinear, QuantizeLinear, MaxPool]
 
 
 def metric_change(artifact: Artifact, truth: Truth, task: str) -> dict[str, float]:

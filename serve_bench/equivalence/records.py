@@ -10,7 +10,7 @@ from export.bundle.types import ProbeResult, Verification, from_json
 from serve_bench.cells import Cell
 
 Verdict = Literal["same", "not the same", "not checked"]
-RULES = 7
+RULES = 8
 """Raised when the same artifact may now get another verdict: what was judged by older rules is judged again."""
 
 

@@ -31,6 +31,8 @@ from serve_bench.worker import Workers
 Array = npt.NDArray[np.generic]
 RULES = 8
 """Raised when the faults or the verdict change: trials of older rules are made again."""
+RULES_OF = {"int8": 9}
+"""Of one precision, where only its verdict has changed."""
 LIMIT = 4
 """Faults of one kind in one file."""
 SOUND = "nothing changed"
@@ -39,8 +41,8 @@ UNSEEN_BY_ENGINES = ("metadata",)
 """Faults of what an ONNX file says beside its graph: no engine is built from that."""
 
 
-def _key(sha256: str, kind: str, fault: str) -> str:
-    return digest_of([sha256, kind, fault, RULES])
+def _key(sha256: str, kind: str, fault: str, rules: int) -> str:
+    return digest_of([sha256, kind, fault, rules])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ class Trial:
 
     @property
     def key(self) -> str:
-        return _key(self.artifact_sha256, self.kind, self.fault)
+        return _key(self.artifact_sha256, self.kind, self.fault, self.rules)
 
     @property
     def was_read(self) -> bool:
@@ -150,7 +152,7 @@ def kept(bundle: Bundle) -> Iterator[Trial]:
             trial = from_json(Trial, value)
         except ValueError:
             continue
-        if trial.rules == RULES:
+        if trial.rules in (RULES, *RULES_OF.values()):
             yield trial
 
 
@@ -162,7 +164,11 @@ class _Job:
 
     @property
     def key(self) -> str:
-        return _key(self.artifact.sha256, self.fault.kind, self.fault.name)
+        return _key(self.artifact.sha256, self.fault.kind, self.fault.name, self.rules)
+
+    @property
+    def rules(self) -> int:
+        return RULES_OF.get(self.artifact.precision, RULES)
 
 
 def _jobs(bundle: Bundle, artifact: Artifact, seed: int) -> Iterator[_Job]:
@@ -207,4 +213,5 @@ def _tried(bench: Bench, job: _Job, folder: Path) -> Trial:
         reason=next((words for words in said.reasons.values() if words), ""),
         others=said.others,
         seconds=time.perf_counter() - started,
+        rules=job.rules,
     )

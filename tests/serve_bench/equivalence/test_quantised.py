@@ -98,6 +98,54 @@ def test_pooling_in_windows_is_onnxs_own(tmp_path, kernel, stride, pads):
     assert np.array_equal(ours, ReferenceEvaluator(model).run(None, {"x": x})[0])
 
 
+@pytest.mark.parametrize(("scale", "axis"), [(np.float32(0.25), 1), (np.array([0.25, 0.5, 1.0], np.float32), 1)])
+def test_quantising_is_onnxs_own(scale, axis):
+    from onnx.reference import ReferenceEvaluator
+
+    zero = np.full(np.shape(scale), 100, np.uint8)
+    node = onnx.helper.make_node("QuantizeLinear", ["x", "s", "z"], ["y"], axis=axis)
+    info = [onnx.helper.make_tensor_value_info("x", 1, None), onnx.helper.make_tensor_value_info("y", 2, None)]
+    constants = [onnx.numpy_helper.from_array(a, n) for a, n in ((np.asarray(scale), "s"), (zero, "z"))]
+    graph = onnx.helper.make_graph([node], "g", info[:1], info[1:], constants)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    x = (np.random.default_rng(0).integers(-400, 400, (2, 3, 50)) / 8).astype(np.float32)
+    own, moved = (ReferenceEvaluator(model, new_ops=quantised._operators(by)) for by in (0.0, quantised.TIE))
+    expected = ReferenceEvaluator(model).run(None, {"x": x})[0]
+    assert np.array_equal(own.run(None, {"x": x})[0], expected)
+    steps = x / np.reshape(scale, (-1, 1))
+    odd = (steps % 1 == 0.5) & (np.floor(steps) % 2 == 0) & (steps > -100) & (steps < 155)
+    assert odd.any()
+    assert np.array_equal(moved.run(None, {"x": x})[0] != expected, odd), "a tie to an even number below goes up"
+
+
+def test_what_lies_on_a_tie_may_fall_to_either_side(tmp_path):
+    """x = 0.5 in steps of 1 is 0 or 1: one step of an answer that reaches 4."""
+    from tiny_network import artifact
+
+    nodes = [
+        onnx.helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        onnx.helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    info = [onnx.helper.make_tensor_value_info(n, 1, ["batch", 1]) for n in ("x", "y")]
+    constants = [onnx.numpy_helper.from_array(np.asarray(a), n) for a, n in ((np.float32(1), "s"), (np.uint8(0), "z"))]
+    graph = onnx.helper.make_graph(nodes, "g", info[:1], info[1:], constants)
+    path = tmp_path / "ties.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+    form = artifact(path, "onnx", "int8")
+    spec = type(form.inputs[0])
+    from dataclasses import replace
+
+    form = replace(
+        form,
+        inputs=(spec(name="x", dtype="float32", shape=("batch", 1)),),
+        outputs=(spec(name="y", dtype="float32", shape=("batch", 1)),),
+    )
+    values = np.array([[0.5], [4.0]], np.float32)
+    plain, *beside = (quantised._Graph(form, np.float64), *quantised._beside_ties(form))
+    assert plain({"x": values})["y"].ravel().tolist() == [0.0, 4.0]
+    assert sorted(g({"x": values})["y"].ravel().tolist() for g in beside) == [[0.0, 4.0], [1.0, 4.0]]
+
+
 def test_a_backend_that_computes_the_graph_is_inside_its_band_and_another_is_not(eight, tiny_onnx):
     from serve_bench.cells import backend_named
     from serve_bench.equivalence import judge
