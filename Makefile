@@ -3,6 +3,7 @@
 # make bench  measures what README promises
 # make bench-zoo MINUTES=9  trains what is missing in results/zoo.jsonl, in pieces
 # make bench-equivalence BUNDLES="artifacts/cnn …"  deliberate faults and benign variants of these bundles
+# make bench-latency MINUTES=9  can latencies be told apart, and only where they differ? On an idle machine
 PYTHON ?= python3
 VENV   ?= .venv
 MINUTES ?= 9

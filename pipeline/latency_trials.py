@@ -6,8 +6,11 @@ Each is a measurement as `bench` makes it, of a bundle whose records are left al
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +25,7 @@ from export.progress import Silent
 from pipeline import bare_loop
 from serve_bench.cells import Cell, plan
 from serve_bench.latency import stats
+from serve_bench.latency.overhead import null_overhead
 from serve_bench.latency.rounds import measure_bundle, real_samples
 from serve_bench.latency.scenarios._base import Asked, named
 from serve_bench.latency.scenarios._run import measure_scenarios
@@ -179,6 +183,21 @@ def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, float]:
         if ratio is not None and own is not bases[batch]:
             found[f"{backend} {artifact}, {batch}"] = ratio.value
     return found
+
+
+def whole_bench(bundle: Bundle) -> dict[str, float]:
+    """Wall seconds of `pipeline bench` at its defaults over every CPU form, of a copy whose verdicts are known."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copytree(bundle.root, Path(folder) / bundle.root.name)
+        words = [sys.executable, "-m", "pipeline.cli", "bench", str(copy), "--device", "cpu", "--quiet"]
+        started = time.perf_counter()
+        subprocess.run(words, check=True, capture_output=True)
+        return {"seconds": time.perf_counter() - started}
+
+
+def overhead() -> dict[str, float]:
+    """Nanoseconds that the measuring loop adds to a run of the null backend."""
+    return {"added_ns": null_overhead().added_ns}
 
 
 def agreement(bundle: Bundle, workers: Workers, folder: Path, seed: int) -> dict[str, float]:

@@ -1,0 +1,98 @@
+"""The table of `make bench-latency` from trials made by hand, and that what was done is not done again."""
+
+import json
+
+import pytest
+
+from pipeline import bench_latency
+from pipeline.bench_latency import IDLE, RUNS, Done, kept, order, rows
+from pipeline.latency_trials import Trial
+
+
+def trial(name, number, word="indistinguishable", value=1.0, truth=1.0, half=0.01):
+    made = Trial(
+        kind=name,
+        batch=1,
+        value=value,
+        low=value * (1 - half),
+        high=value * (1 + half),
+        truth=truth,
+        delta=0.01,
+        word=word,
+    )
+    return Done(name=name, number=number, seconds=1.0, value=[made.__dict__], key="k")
+
+
+def test_every_trial_comes_once_and_kinds_are_mixed():
+    found = list(order())
+    assert len(set(found)) == len(found) == sum(RUNS.values())
+    half = found[: len(found) // 2]
+    for name, runs in RUNS.items():
+        assert abs(sum(kind == name for kind, _ in half) - runs / 2) <= 1
+
+
+@pytest.mark.parametrize(("wrong", "held"), [(5, True), (6, False)])
+def test_twins_may_be_called_different_in_one_of_twenty(wrong, held):
+    done = [trial(IDLE, n, word="faster" if n < wrong else "indistinguishable") for n in range(100)]
+    called, covered = rows(done)
+    assert called.measured.startswith(f"{wrong} of 100 verdicts in 100 trials; δ 1.0 %")
+    assert (called.held, covered.held, covered.measured) == (held, True, "100 of 100")
+
+
+def test_an_interval_that_misses_the_truth_does_not_cover():
+    done = [trial(IDLE, n, value=1.0 if n < 92 else 1.02) for n in range(100)]
+    _, covered = rows(done)
+    assert (covered.measured, covered.held) == ("92 of 100", False)
+
+
+def test_a_planted_slowdown_must_be_found():
+    done = [
+        trial("delay +5 %", n, word="slower" if n else "indistinguishable", value=0.9524, truth=1 / 1.05)
+        for n in range(10)
+    ]
+    (row,) = rows(done)
+    assert row.measured == "slower in 9 of 10; ratio off by 0.00 % at the median"
+    assert not row.held
+
+
+def test_runs_apart_are_held_by_their_worst_cell():
+    values = [{"a, 1": 2.0, "b, 1": 3.0}, {"a, 1": 2.02, "b, 1": 3.0}, {"a, 1": 2.0, "b, 1": 3.3, "c, 1": 1.0}]
+    done = [Done(name="repeat", number=n, seconds=1.0, value=v, key="k") for n, v in enumerate(values)]
+    (row,) = rows(done)
+    assert "10.0 % at most (b, 1); 1 above 3 %" in row.measured
+    assert not row.held
+
+
+def test_other_clocks_are_held_against_ours():
+    done = [
+        Done(
+            name="agreement",
+            number=n,
+            seconds=1.0,
+            value={"ours": 31_000.0, "a bare loop": 30_000.0, "x": 29_000.0},
+            key="k",
+        )
+        for n in range(3)
+    ]
+    bare, other = rows(done)
+    assert (bare.measured, bare.held) == ("+3.3% over 3 runs (31.0 µs)", True)
+    assert not other.held
+
+
+def test_a_line_that_was_cut_short_and_trials_of_another_machine_are_passed_over(tmp_path):
+    path = tmp_path / "latency.jsonl"
+    lines = [
+        json.dumps(trial(IDLE, 0).__dict__),
+        json.dumps(trial(IDLE, 1).__dict__ | {"key": "other"}),
+        '{"name": "A/A',
+    ]
+    path.write_text("\n".join(lines))
+    assert [d.number for d in kept(path, "k")] == [0]
+    assert kept(tmp_path / "none", "k") == []
+
+
+def test_a_folder_that_is_no_bundle_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(bench_latency, "WORK", tmp_path / "work" / "latency.jsonl")
+    assert bench_latency.main([str(tmp_path / "nothing"), "--results", str(tmp_path / "r.json")]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "r.json").exists()
