@@ -16,7 +16,7 @@ from pipeline.options import Options
 from serve_bench.cells import label
 from serve_bench.latency import compare, stats
 from serve_bench.latency.compare import Medians
-from serve_bench.latency.records import whole_runs
+from serve_bench.latency.records import show, whole_runs
 from serve_bench.latency.stats import Interval
 
 SCHEMA = 1
@@ -241,13 +241,18 @@ def _unlike(base: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
 
 
 def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Progress) -> Comparison:
-    """Measures both, `pairs` times each, taking turns; the order of a pair changes from one to the next."""
+    """Measures both, `pairs` times each, taking turns; the order of a pair changes from one to the next.
+
+    The runs are kept, and reports go on showing what they showed before.
+    """
+    from pipeline.judge import write_reports
     from pipeline.run import bench_paths
 
     for path in (base, new):
         if not path.is_dir():
             raise UsageError(f"{path}: is no bundle, and --alternate measures two")
         Bundle.open(path)
+    shown = {path: whole_runs(Bundle.open(path))[-1:] for path in (base, new)}
     first: list[Side] = []
     second: list[Side] = []
     for pair in range(pairs):
@@ -256,6 +261,10 @@ def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Pro
             for outcome in bench_paths([path], options, progress):
                 outcome.raise_for_failures()
             runs.append(_newest(path))
+    for path, before in shown.items():
+        bundle = Bundle.open(path)
+        if before and show(bundle, before[0]):
+            write_reports(bundle)
     common = [cell for cell in first[0].cells if all(cell in side.cells for side in (*first, *second))]
     rows = []
     for cell in common:

@@ -72,7 +72,10 @@ def run_many(
         return Finished(id=name, status=status, seconds=time.monotonic() - started, said=last_line(log))
 
     finished = []
-    with progress.stage(f"{title} {len(ids)} models") as bar, ThreadPoolExecutor(jobs) as pool:
+    with (
+        progress.stage(f"{title} {len(ids)} model{'s' if len(ids) != 1 else ''}") as bar,
+        ThreadPoolExecutor(jobs) as pool,
+    ):
         futures = [pool.submit(one, name) for name in ids]
         try:
             for future in as_completed(futures):

@@ -155,7 +155,8 @@ def model_facts(bundle: Bundle) -> Iterator[tuple[str, str]]:
             yield name, text
     if training.recipe:
         recipe = training.recipe
-        yield "Recipe", f"{recipe.name}: {recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer}"
+        length = f"{recipe.epochs} epoch{'s' if recipe.epochs != 1 else ''}"
+        yield "Recipe", f"{recipe.name}: {length}, batch {recipe.batch_size}, {recipe.optimizer}"
         facts = training.facts
         compiled = ""
         if facts.get("compiled"):

@@ -120,9 +120,16 @@ def in_turns(run, one, other, *words):
 
 
 def test_a_bundle_against_itself_is_measured_twice(made, run, tmp_path):
+    from export.bundle.store import Bundle
+    from serve_bench.latency.records import whole_runs
+
     one = shutil.copytree(made.root, tmp_path / "one")
+    shown = whole_runs(Bundle.open(one))[-1][0].run
     (row,) = in_turns(run, one, one, "--backend", "onnxruntime-cpu", "--precision", "float32")["rows"]
     assert row["base_ns"] != row["new_ns"]
+    runs = whole_runs(Bundle.open(one))
+    assert (len(runs), runs[-1][0].run) == (5, shown), "the runs are kept, and the report shows what it showed"
+    assert json.loads((one / "report.json").read_text())["reports"][0]["run"] == shown
 
 
 def test_slower_names_the_worst(base):
