@@ -11,10 +11,13 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from serve_bench.backends._base import Arrays, Session
 from serve_bench.latency.clock import timed_runs
+
+if TYPE_CHECKING:
+    from export.bundle.types import Artifact
 
 
 class Overhead(NamedTuple):
@@ -55,15 +58,12 @@ def _bare_ns(session: Session, batches: Sequence[Arrays], runs: int) -> int:
     return time.perf_counter_ns() - start
 
 
-def null_overhead(runs: int = 20_000, trials: int = 15) -> Overhead:
-    """`loop_overhead` of the null backend with one image of 28 × 28 a batch."""
-    import numpy as np
-
+def null_artifact() -> Artifact:
+    """What the null backend opens: images of 28 × 28 in and out, of no file."""
     from export.bundle.types import Artifact, TensorSpec
-    from serve_bench.backends.null import NullSession
 
     spec = TensorSpec(name="x", dtype="float32", shape=("batch", 1, 28, 28))
-    artifact = Artifact(
+    return Artifact(
         format="null",
         precision="float32",
         path="null",
@@ -76,8 +76,16 @@ def null_overhead(runs: int = 20_000, trials: int = 15) -> Overhead:
         inputs=(spec,),
         outputs=(spec,),
     )
+
+
+def null_overhead(runs: int = 20_000, trials: int = 15) -> Overhead:
+    """`loop_overhead` of the null backend with one image of 28 × 28 a batch."""
+    import numpy as np
+
+    from serve_bench.backends.null import NullSession
+
     batches = [{"x": np.ones((1, 1, 28, 28), np.float32)} for _ in range(8)]
-    return loop_overhead(NullSession(artifact), batches, runs, trials)
+    return loop_overhead(NullSession(null_artifact()), batches, runs, trials)
 
 
 if __name__ == "__main__":

@@ -31,29 +31,15 @@ def loadgen_overhead(min_duration_s: float = 0.5) -> LoadgenOverhead:
     """
     import numpy as np
 
-    from export.bundle.types import Artifact, TensorSpec
+    from serve_bench.latency.overhead import null_artifact
     from serve_bench.latency.scenarios._base import Asked, named
     from serve_bench.latency.scenarios._run import PILOT_LIMIT_S, require_loadgen
     from serve_bench.worker import Workers
 
     require_loadgen()
-    spec = TensorSpec(name="x", dtype="float32", shape=("batch", 1, 28, 28))
-    artifact = Artifact(
-        format="null",
-        precision="float32",
-        path="null",
-        sha256="",
-        content="",
-        bytes=0,
-        parent=None,
-        producers={},
-        build_seconds=0.0,
-        inputs=(spec,),
-        outputs=(spec,),
-    )
     with Workers() as workers:
         worker = workers.spawn("null", ())
-        worker.open("null", "null", artifact, "cpu", 1)
+        worker.open("null", "null", null_artifact(), "cpu", 1)
         worker.load_inputs({"x": np.ones((64, 1, 28, 28), np.float32)})
         pilot = worker.warm_up("null", 1, "host", PILOT_LIMIT_S)
         asked = Asked(min_duration_s=min_duration_s)
