@@ -32,7 +32,7 @@ class Percent(click.ParamType):  # type: ignore[type-arg]
         except ValueError:
             share = -1.0
         if not 0 <= share < (10 if text.endswith("%") else 1):
-            self.fail(f"{text}: is no share such as 5% or 0.05", param, ctx)
+            self.fail(f"{text} is no share such as 5% or 0.05", param, ctx)
         return share
 
 
@@ -105,7 +105,9 @@ TARGET = stack(
     ),
 )
 JUDGING = stack(
-    click.option("--backend", "backends", multiple=True, metavar="NAME", help="Only this backend; repeatable."),
+    click.option(
+        "--backend", "backends", multiple=True, metavar="NAME", help="Only this backend, all its forms; repeatable."
+    ),
     click.option(
         "--precision",
         "precisions",
@@ -211,7 +213,7 @@ class Latency(click.ParamType):  # type: ignore[type-arg]
         found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+) ?([a-zµμ]+)", str(value).strip())
         size = self.units.get(found[2]) if found else None
         if found is None or size is None or not 1 <= float(found[1]) * size <= 3600e9:
-            self.fail(f"{value}: is no time such as 10ms, 500us or 1.5s, up to an hour", param, ctx)
+            self.fail(f"{value} is no time such as 10ms, 500us or 1.5s, up to an hour", param, ctx)
         return round(float(found[1]) * size)
 
 

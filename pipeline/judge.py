@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.bundle.environment import environment
+from export.bundle.environment import available_cores, environment
 from export.bundle.errors import BackendFailed, BackendUnavailable, VerdictFailed
 from export.bundle.files import write_atomic
 from export.bundle.store import Bundle
@@ -88,6 +88,8 @@ def measure(
     from serve_bench.latency.rounds import measure_bundle
 
     chosen = passed_cells(bundle, judged, options)
+    if options.threads > available_cores():
+        progress.note(f"{options.threads} threads share {available_cores()} cores: they wait for each other")
     here = environment().id
     settings: dict[str, Any] = {
         "batches": batches_of(bundle, options),

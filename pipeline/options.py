@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from serve_bench.latency.scenarios._base import Asked
 
 BATCHES = (1, 8, 64, 512)
+SCENARIO_OPTIONS = {
+    "min_duration_s": "--min-duration",
+    "samples_per_query": "--samples-per-query",
+    "latency_bound_ns": "--latency-bound",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +96,8 @@ class Options:
             self.check_scenarios()
         if self.sweeps or self.sweep_limit or self.processes:
             self._check_sweeps()
+        if not self.scenarios:
+            self._refuse_without_scenario()
         if self.scenarios and self.sweeps:
             raise UsageError("--sweep and --scenario: each measures in a way of its own; ask for one at a time")
 
@@ -114,6 +121,11 @@ class Options:
             offline_batch=OFFLINE_BATCH if self.batches == BATCHES else max(self.batches),
             latency_bound_ns=self.latency_bound_ns,
         )
+
+    def _refuse_without_scenario(self) -> None:
+        for name, option in SCENARIO_OPTIONS.items():
+            if name in self.given:
+                raise UsageError(f"{option}: is for --scenario, which was not asked for")
 
     def _check_sweeps(self) -> None:
         from serve_bench.latency.sweeps._run import sweep_named

@@ -16,6 +16,7 @@ from export.registry import entry
 from pipeline.build import Built, build, weights_stage
 from pipeline.judge import (
     Judged,
+    cells_of,
     measure,
     raise_for,
     raise_for_missing,
@@ -170,13 +171,20 @@ def verify_path(
         bundle = Bundle.open(path, trust=options.trust)
         judged = judge_bundle(bundle, options, progress, "no").judged
         if not judged.verifications and not judged.missing:
-            raise BackendUnavailable(f"{path}: holds nothing of what was asked for; see --precision and --backend")
+            raise BackendUnavailable(nothing_asked_for(path, options))
         return judged
     if reference is None or inputs is None:
         raise UsageError("a bare file is verified with both --reference MODEL.pt2 and --inputs X.npz")
     from serve_bench.equivalence.pair import verify_pair
 
     return Judged(verifications=tuple(verify_pair(path, reference, inputs, progress=progress)), missing=())
+
+
+def nothing_asked_for(path: Path, options: Options) -> str:
+    if options.precisions:
+        forms = " and ".join(options.precisions)
+        return f"{path}: holds no {forms} form; make it with `pipeline train-export … --precision {forms.split()[-1]}`"
+    return f"{path}: holds nothing of what was asked for; see --precision and --backend"
 
 
 def self_test_bundle(path: Path, minutes: float, options: Options, progress: Progress) -> Result:
@@ -200,6 +208,9 @@ def bench_paths(paths: Sequence[Path], options: Options, progress: Progress) -> 
             yield sweep_path(path, options, progress)
             continue
         bundle = Bundle.open(path, trust=options.trust)
+        cells, missing = cells_of(bundle, options)
+        if not cells and all(m.artifact is None for m in missing):
+            raise BackendUnavailable(nothing_asked_for(path, options))
         yield judge_bundle(bundle, options, progress, "again")
 
 

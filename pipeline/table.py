@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import to_json
@@ -30,6 +31,10 @@ def table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequenc
     from rich.table import Table
     from rich.text import Text
 
+    rows = [list(row) for row in rows]
+    if _width(columns, rows) > console().width:
+        rows = [[cell.replace(" [", "\n[") for cell in row] if len(row) > 1 else row for row in rows]
+        columns = [(heading.replace(" [", "\n["), justify) for heading, justify in columns]
     grid = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title_style="bold")
     for index, (heading, justify) in enumerate(columns):
         grid.add_column(heading, justify=justify, overflow="fold", no_wrap=index == 0)  # type: ignore[arg-type]
@@ -38,6 +43,12 @@ def table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequenc
             grid.add_section()
         grid.add_row(*(Text(cell, style=_style(cell, len(row))) for cell in row))
     console().print(grid)
+
+
+def _width(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> int:
+    """Of the table with no cell wrapped."""
+    whole = [[heading for heading, _ in columns], *(row for row in rows if len(row) > 1)]
+    return sum(max(map(len, column), default=0) + 3 for column in zip_longest(*whole, fillvalue=""))
 
 
 def _style(cell: str, cells: int) -> str:
@@ -106,9 +117,12 @@ def _print_notes(summary: Summary) -> None:
     """Why a figure or a form is not there, and what the columns mean where they hold anything."""
     from serve_bench.reports import _tables
 
+    broken: dict[tuple[str, str], list[str]] = {}
     for row in summary.rows:
         if row.error:
-            print(f"{row.subject.label} at batch {row.batch}: not measured: {row.error}")
+            broken.setdefault((row.subject.label, row.error), []).append(str(row.batch))
+    for (name, error), batches in broken.items():
+        print(f"{name} at batch {', '.join(batches)}: not measured: {error}")
     for subject in summary.subjects:
         if subject.reason:
             print(f"{subject.label}: {subject.verdict}: {subject.reason}")
@@ -198,8 +212,12 @@ def print_comparison(found: Any, *, as_json: bool) -> None:
     ]
     table(f"{found.new} against {found.base}", columns, rows)
     for name, cells in found.only.items():
-        if cells:
-            print(f"only in {name}: {', '.join(cells)}")
+        batches: dict[str, list[str]] = {}
+        for cell in cells:
+            backend, _, batch = cell.partition(" at batch ")
+            batches.setdefault(backend, []).append(batch)
+        for backend, some in batches.items():
+            print(f"only in {name}: {backend} at batch {', '.join(some)}")
     for note in found.notes:
         print(note)
 

@@ -170,7 +170,7 @@ class Child:
         _, artifact = self._open[key]
         fixed = fixed_batch(artifact.inputs)
         if fixed not in (None, batch):
-            raise BackendFailed(f"{artifact.name}: its batch is fixed at {fixed}, {batch} was asked")
+            raise BackendFailed(f"{artifact.name}: its batch is fixed at {fixed}")
         names = ",".join(f"{s.name}:{batch_axis(s)}" for s in artifact.inputs)
         if (names, batch) not in self._batches:
             if not self._inputs:

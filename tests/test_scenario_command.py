@@ -34,7 +34,9 @@ def test_all_four_scenarios_on_a_bundle(copy, run):
     ("words", "said"),
     [
         (["--scenario", "Sever"], "unknown scenario 'Sever': did you mean 'Server'? known are MultiStream, Offline"),
-        (["--scenario", "Server", "--latency-bound", "5 parsecs"], "5 parsecs: is no time such as 10ms"),
+        (["--scenario", "Server", "--latency-bound", "5 parsecs"], "5 parsecs is no time such as 10ms"),
+        (["--latency-bound", "10ms"], "--latency-bound: is for --scenario, which was not asked for"),
+        (["--scenario", "Server", "--sweep", "batch"], "ask for one at a time"),
         (["--scenario", "Server", "--min-duration", "-1"], "-1.0 is not in the range"),
         (["--scenario", "Server", "--min-duration", "nan"], "a minimum duration of nan s"),
         (["--scenario", "Offline", "--latency-bound", "10ms"], "add --scenario Server"),

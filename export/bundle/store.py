@@ -97,6 +97,16 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     return json.dumps(value | {"digest": digest_of(value)}, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
+def _body(line: bytes) -> dict[str, Any] | None:
+    """What a line of records holds; None where it is cut short or its checksum is not its own."""
+    try:
+        body: dict[str, Any] = json.loads(line)
+        checksum = body.pop("checksum")
+        return body if digest_of(body) == checksum and {"payload", "record"} <= body.keys() else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def read_manifest(payload: Path) -> tuple[Manifest, str]:
     """The manifest of `payload` and its digest; raises BundleError, BundleCorrupt or BundleTooNew."""
     path = payload / MANIFEST
@@ -228,18 +238,23 @@ class Bundle:
                 stream.truncate(size)
                 raise
 
+    def missing_files(self) -> list[str]:
+        """Files of the manifest that are not there, by their path in the payload."""
+        return [a.path for a in self.manifest.artifacts if not (self.payload / a.path).is_file()]
+
+    def damaged(self) -> list[str]:
+        """Lines of the records that are left out, as "measurement.jsonl line 3": cut short, or changed afterwards."""
+        found = []
+        for path in sorted(self.records.glob("*.jsonl")):
+            for number, line in enumerate(path.read_bytes().splitlines(), 1):
+                if line and _body(line) is None:
+                    found.append(f"{path.name} line {number}")
+        return found
+
     def read(self, kind: str) -> list[dict[str, Any]]:
         """The intact records of this payload, oldest first; a line that a kill cut short is passed over."""
         path = self.records / f"{kind}.jsonl"
         if not path.is_file():
             return []
-        found = []
-        for line in path.read_bytes().splitlines():
-            try:
-                body = json.loads(line)
-                checksum = body.pop("checksum")
-                if body["payload"] == self.digest and digest_of(body) == checksum:
-                    found.append(body["record"])
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue
-        return found
+        bodies = map(_body, path.read_bytes().splitlines())
+        return [body["record"] for body in bodies if body is not None and body["payload"] == self.digest]

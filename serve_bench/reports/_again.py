@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from export.bundle.store import Bundle
 from serve_bench.latency import cold
 from serve_bench.latency.scenarios._base import GIVEN
+from serve_bench.latency.scenarios._record import ScenarioRecord
 from serve_bench.reports._sweeps import SweepTable
 from serve_bench.reports._types import ScenarioRow
+
+UNITS = (("s", 10**9), ("ms", 10**6), ("us", 10**3))
 
 
 def commands(bundle: Bundle, scenarios: tuple[ScenarioRow, ...], sweeps: tuple[SweepTable, ...]) -> Iterator[str]:
     """One for cold starts, one for all sweeps, one for each group of scenarios that were asked for alike."""
     start = ["pipeline", "bench", bundle.root.as_posix()]
-    if starts := [len(record.total_ns) for record in cold.latest(bundle)]:
-        yield shlex.join([*start, "--cold-start", str(max(starts))])
+    if started := cold.latest(bundle):
+        times = str(max(len(record.total_ns) for record in started))
+        yield shlex.join([*start, "--cold-start", times, *_filters(started), "--threads", str(started[0].threads)])
     if sweeps:
-        yield shlex.join([*start, *(word for sweep in sweeps for word in ("--sweep", sweep.name))])
-    groups: dict[tuple[str, ...], list[str]] = {}
+        yield shlex.join([*start, *_swept(sweeps)])
+    groups: dict[tuple[str, ...], list[ScenarioRecord]] = {}
     for row in scenarios:
         record = row.record
         words = ["--min-duration", f"{record.min_duration_s:g}", "--threads", str(record.threads)]
         if record.scenario == "MultiStream":
             words += ["--samples-per-query", str(record.samples_per_query)]
         if record.latency_bound_ns is not None and record.bound_from == GIVEN:
-            words += ["--latency-bound", f"{record.latency_bound_ns}ns"]
-        names = groups.setdefault(tuple(words), [])
-        if record.scenario not in names:
-            names.append(record.scenario)
-    for options, names in groups.items():
-        yield shlex.join([*start, *(word for name in names for word in ("--scenario", name)), *options])
+            words += ["--latency-bound", _time(record.latency_bound_ns)]
+        groups.setdefault(tuple(words), []).append(record)
+    for options, records in groups.items():
+        names = [word for name in dict.fromkeys(r.scenario for r in records) for word in ("--scenario", name)]
+        yield shlex.join([*start, *names, *options, *_filters(records)])
+
+
+class _Form(Protocol):
+    @property
+    def backend(self) -> str: ...
+
+
+def _filters(records: Sequence[_Form]) -> list[str]:
+    return [word for name in dict.fromkeys(r.backend for r in records) for word in ("--backend", name)]
+
+
+def _swept(sweeps: Sequence[SweepTable]) -> list[str]:
+    """Names, forms, and the largest batch that a batch sweep came to."""
+    rows = [row for sweep in sweeps for row in sweep.rows]
+    words = [word for sweep in sweeps for word in ("--sweep", sweep.name)] + _filters(rows)
+    for name, option, value in (("batch", "--sweep-limit", "batch"), ("concurrency", "--concurrency", "processes")):
+        largest = [getattr(row, value) for sweep in sweeps if sweep.name == name for row in sweep.rows]
+        words += [option, str(max(largest))] if largest else []
+    return words
+
+
+def _time(value_ns: int) -> str:
+    """ "10ms": as the option takes it."""
+    size, unit = next(((size, unit) for unit, size in UNITS if value_ns % size == 0), (1, "ns"))
+    return f"{value_ns // size}{unit}"

@@ -108,6 +108,20 @@ def warnings(rows: Sequence[Row]) -> Iterator[str]:
         yield f"Warm-up had not settled at its time limit: {', '.join(named)}. These latencies may include warm-up."
 
 
+def gaps(bundle: Bundle) -> Iterator[str]:
+    """Records that are left out because they are damaged, and files of the payload that are not there."""
+    damaged = bundle.damaged()
+    if damaged:
+        more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+        yield (
+            f"Damaged records are left out: {', '.join(damaged[:3])}{more}, cut short or changed. What they held is "
+            "not in this report, which may show an older run instead."
+        )
+    missing = bundle.missing_files()
+    if missing:
+        yield f"Missing from the payload: {', '.join(missing)}. What stands here of it was true when it was there."
+
+
 def _order(rows: Sequence[Row]) -> Iterator[str]:
     """Where the rounds of a replicate differ by more than the least δ, and not by chance."""
     found = drift.order_effect([(r.latencies_ns, r.of_replicate, r.of_round) for r in rows if r.of_round])

@@ -34,6 +34,15 @@ def rows_of(bundle: Records, artifacts: Sequence[Artifact]) -> tuple[ScenarioRow
     return tuple(sorted(rows, key=lambda row: order.index(row.record.scenario)))
 
 
+def gaps(rows: Sequence[ScenarioRow]) -> Iterator[str]:
+    """Scenarios that were stopped before every form had its turn."""
+    for name in dict.fromkeys(row.record.scenario for row in rows):
+        records = [row.record for row in rows if row.record.scenario == name]
+        asked = max(record.forms for record in records)
+        if len(records) < asked:
+            yield f"{name} was stopped: {len(records)} of the {asked} forms that were asked for have a row."
+
+
 def _row(record: ScenarioRecord, artifact: Artifact | None) -> ScenarioRow:
     """Quantiles are of the latencies that are stored; of Offline, whose latencies are a batch's, there are none."""
     found = {} if record.scenario == "Offline" else QUANTILES

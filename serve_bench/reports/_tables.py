@@ -11,6 +11,7 @@ from serve_bench.reports import _format as show
 from serve_bench.reports.summary import Row, Subject, Summary
 
 NONE = "–"
+UNCHANGED = "no change"
 SMALLEST_CHANGE = 5e-5
 """Of R²: what two digits of a percentage show."""
 
@@ -110,10 +111,10 @@ def discordant_text(subject: Subject) -> str:
         return NONE
     changed = points_text(found) if "drop" in found else ""
     if "lost" not in found:
-        return f"R² {changed}" if abs(found["drop"]) >= SMALLEST_CHANGE else "none"
+        return f"R² {changed}" if abs(found["drop"]) >= SMALLEST_CHANGE else UNCHANGED
     lost, gained = (int(found[name]) for name in ("lost", "gained"))
     if not lost and not gained:
-        return "none"
+        return UNCHANGED
     return ", ".join(filter(None, [f"{lost} lost, {gained} gained (p {found['p_value']:.2f})", changed]))
 
 

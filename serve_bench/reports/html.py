@@ -32,9 +32,12 @@ def _backend(line: _tables.Line) -> str:
     return escape(line.backend) + (f"<small>{escape(line.computes_in)}</small>" if line.computes_in else "")
 
 
-def _table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table in a container that scrolls on its own; `rows` are HTML already, the first cell heads its row."""
-    yield f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+def _table(caption: str, headings: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> Iterator[str]:
+    """A table in a container that scrolls on its own; `rows` are HTML already, the first cell heads its row.
+
+    The last column holds words, but in a table of the kind "figures".
+    """
+    yield f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="{kind}">'
     yield f"<caption>{escape(caption)}</caption>"
     yield "<thead><tr>" + "".join(f'<th scope="col">{escape(h)}</th>' for h in headings) + "</tr></thead><tbody>"
     for head, *cells in rows:
@@ -156,7 +159,7 @@ def _section(section: Section) -> Iterator[str]:
     yield f"<h2>{escape(section.title)}</h2>"
     for drawing, caption in section.drawings:
         yield from _plot(drawing, caption)
-    yield from _table(section.title, section.headings, rows)
+    yield from _table(section.title, section.headings, rows, "figures")
     yield f'<p class="legend">{escape(section.legend)}</p>'
 
 
@@ -221,7 +224,7 @@ def _beside(summaries: Sequence[Summary]) -> Iterator[str]:
     if rows:
         yield f"<article><h1>{escape(_side.TITLE)}</h1>"
         figures = [[escape(row[0]), *(_figure(text) for text in row[1:])] for row in rows]
-        yield from _table("Median latency", headings, figures)
+        yield from _table("Median latency", headings, figures, "figures")
         yield f'<p class="legend">{escape(_side.LEGEND)}</p></article>'
 
 

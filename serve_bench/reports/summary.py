@@ -45,7 +45,7 @@ def summarise(bundle: Bundle) -> Summary:
         description=manifest.description,
         headline=_facts.headline(rows) if rows or not swept else _sweeps.HEADLINE,
         verdict=_facts.verdict(list(subjects.values())),
-        warnings=tuple(_facts.warnings(rows)),
+        warnings=(*_facts.warnings(rows), *_facts.gaps(bundle), *_scenarios.gaps(scenarios)),
         subjects=tuple(subjects.values()),
         rows=tuple(rows),
         absent=tuple(_absent(bundle)),

@@ -12,7 +12,7 @@ import pytest
 
 from export.bundle.environment import environment
 from export.bundle.errors import BundleBusy, BundleCorrupt, BundleError, BundleTooNew, Untrusted
-from export.bundle.files import digest_of, inside, write_atomic
+from export.bundle.files import canonical_json, digest_of, inside, write_atomic
 from export.bundle.store import SCHEMA, Bundle, Manifest, Training
 from export.bundle.types import Artifact, DatasetFacts, Preprocess, TensorSpec, to_json
 from export.bundle.workspace import workspace
@@ -316,3 +316,27 @@ def test_a_place_under_a_file_is_one_line(tmp_path):
     said = pytest.raises(BundleError, match=r"cannot be written \(Not a directory\); choose another folder with --out")
     with said, workspace(tmp_path / "file/b"):
         pass
+
+
+def test_damaged_lines_are_named_and_another_payloads_are_not(root):
+    bundle = Bundle.open(root)
+    for number in range(3):
+        bundle.append("m", {"n": number})
+    assert bundle.damaged() == []
+    path = root / "records/m.jsonl"
+    first, second, third = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first, second[:-40], third.replace(b'"n":2', b'"n":7')]))
+    assert bundle.damaged() == ["m.jsonl line 2", "m.jsonl line 3"]
+    assert bundle.read("m") == [{"n": 0}]
+    other = json.loads(first)
+    body = {"payload": "0" * 64, "record": other["record"]}
+    path.write_bytes(canonical_json(body | {"checksum": digest_of(body)}) + b"\n" + first)
+    assert (bundle.damaged(), bundle.read("m")) == ([], [{"n": 0}])
+
+
+def test_missing_files_are_named(root):
+    bundle = Bundle.open(root)
+    assert bundle.missing_files() == []
+    gone = bundle.artifacts[0].path
+    (root / "payload" / gone).unlink()
+    assert bundle.missing_files() == [gone]

@@ -159,7 +159,7 @@ def test_what_is_not_asked_for_closes_no_gate(base, run):
     assert "holds no measurement of batch 512" in none.stderr
     share = run("compare", base, new, "--fail-if-slower", "5")
     assert share.returncode == 2
-    assert "5: is no share such as 5% or 0.05" in share.stderr
+    assert "5 is no share such as 5% or 0.05" in share.stderr
 
 
 def test_a_file_of_several_bundles_is_refused(base):

@@ -61,3 +61,10 @@ def test_words_that_cannot_be_meant_are_refused_before_any_work(made, run, words
     assert result.returncode == 2
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_form_that_was_never_made_is_one_line(copy, run):
+    result = run("bench", copy, "--precision", "bfloat16")
+    assert result.returncode == 1
+    assert "holds no bfloat16 form; make it with `pipeline train-export … --precision bfloat16`" in result.stderr
+    assert result.stdout == ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -64,6 +64,8 @@ class ScenarioRecord:
     """median_ns of one run of the pilot's `batch`, runs, settled."""
     overhead_ns: float | None = None
     """LoadGen's own share of a query, in this run: `Served.overhead_ns`."""
+    forms: int = 0
+    """That the command asked for in this scenario; 0 where it did not say."""
     reported: Mapping[str, Json] = field(default_factory=dict)
     """LoadGen's own figures, as its detail log names them."""
     settings: Mapping[str, Json] = field(default_factory=dict)
@@ -87,11 +89,17 @@ class ScenarioRecord:
 
 def latest(bundle: Records) -> list[ScenarioRecord]:
     """The last record of each form, backend, device and scenario: of each scenario those that were taken where and as
-    its last one was."""
+    its last one was. A run that was stopped does not take the place of a whole one."""
     every = [from_json(ScenarioRecord, value) for value in bundle.read(KIND)]
-    last = {record.scenario: _as_asked(record) for record in every}
+    whole = [record for record in every if _run_is_whole(record, every)]
+    last = {r.scenario: _as_asked(r) for r in every} | {r.scenario: _as_asked(r) for r in whole}
     alike = [record for record in every if _as_asked(record) == last[record.scenario]]
     return list({(r.scenario, r.artifact_sha256, r.backend, r.device): r for r in alike}.values())
+
+
+def _run_is_whole(record: ScenarioRecord, every: Sequence[ScenarioRecord]) -> bool:
+    run = [r for r in every if (r.run, r.scenario) == (record.run, record.scenario)]
+    return len(run) >= record.forms
 
 
 def _as_asked(record: ScenarioRecord) -> tuple[object, ...]:

@@ -46,6 +46,8 @@ class _Run:
     """.npz of model-ready real samples."""
     distinct: int
     environment: str
+    forms: int
+    """That are asked for in each scenario."""
 
 
 def require_loadgen() -> None:
@@ -86,6 +88,7 @@ def measure_scenarios(
             inputs=inputs,
             distinct=int(samples[first.name].shape[batch_axis(first) or 0]),
             environment=environment_id,
+            forms=len(cells),
         )
         for scenario in scenarios:
             with progress.stage(f"LoadGen {scenario.name}") as bar:
@@ -213,5 +216,6 @@ def _record(cell: Cell, scenario: Scenario, run: _Run, started: str, **figures: 
         environment=run.environment,
         run=run.name,
         started=started,
+        forms=run.forms,
         **({"precision": cell.artifact.precision} | NOTHING | _as_asked(scenario, run.asked) | figures),
     )

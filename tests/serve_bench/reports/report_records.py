@@ -164,6 +164,12 @@ class FakeBundle:
     def artifacts(self):
         return self.manifest.artifacts
 
+    def damaged(self):
+        return []
+
+    def missing_files(self):
+        return []
+
     def read(self, kind):
         return [to_json(r) for r in self.records.get(kind, [])]
 

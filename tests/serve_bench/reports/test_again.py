@@ -16,9 +16,12 @@ def test_scenarios_are_grouped_by_what_was_asked_and_sweeps_are_one_command():
     bundle = FakeBundle({"scenario": [record("SingleStream"), record("Offline"), record("Server", **given)]})
     plain, server = summarise(bundle).commands
     assert plain.startswith("pipeline bench artifacts/cnn --scenario SingleStream --scenario Offline --min-duration ")
-    assert server.endswith("--latency-bound 3000000ns")
+    assert server.endswith("--latency-bound 3ms --backend onnxruntime-cpu")
     (sweeps,) = summarise(whole(sweep=[*BATCH, *THREADS])).commands
-    assert sweeps == "pipeline bench artifacts/cnn --sweep batch --sweep threads"
+    assert sweeps == (
+        "pipeline bench artifacts/cnn --sweep batch --sweep threads --backend eager --backend onnxruntime-cpu "
+        "--sweep-limit 4"
+    )
 
 
 @pytest.mark.parametrize("kind", ["scenario", "sweep"])

@@ -142,3 +142,13 @@ def test_spreadsheets_get_a_line_for_each(summary):
 @pytest.mark.parametrize("name", ["markdown", "html", "csv"])
 def test_without_scenarios_there_is_no_section(name):
     assert "LoadGen" not in render(name, summarise(whole()))
+
+
+def test_a_run_that_was_stopped_does_not_take_the_place_of_a_whole_one():
+    whole = [record("Server", run="a", forms=2), record("Server", PROGRAM, "eager", run="a", forms=2)]
+    stopped = record("Server", run="b", forms=2, min_duration_s=9.0)
+    found = summarise(FakeBundle({"scenario": [*whole, stopped]}))
+    assert {row.record.run for row in found.scenarios} == {"a"}
+    assert found.warnings == ()
+    alone = summarise(FakeBundle({"scenario": [stopped]}))
+    assert alone.warnings == ("Server was stopped: 1 of the 2 forms that were asked for have a row.",)

@@ -210,3 +210,12 @@ def test_a_bundle_without_records_is_summarised():
     assert summary.verdict == "Nothing was verified yet."
     assert summary.command == "pipeline bench artifacts/cnn"
     assert len(CELLS) == 3
+
+
+def test_what_is_damaged_or_missing_is_told_above_the_figures():
+    bundle = whole()
+    bundle.damaged = lambda: ["measurement.jsonl line 3", "m.jsonl line 1", "m.jsonl line 2", "m.jsonl line 4"]
+    bundle.missing_files = lambda: ["model.onnx"]
+    damaged, missing = summarise(bundle).warnings[-2:]
+    assert "measurement.jsonl line 3, m.jsonl line 1, m.jsonl line 2 and 1 more" in damaged
+    assert missing.startswith("Missing from the payload: model.onnx.")
