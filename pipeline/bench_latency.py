@@ -219,13 +219,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--only", action="append", choices=list(RUNS), help="this kind of trial; repeatable")
     chosen = parser.parse_args(arguments)
     end = time.monotonic() + 60 * chosen.minutes
     WORK.parent.mkdir(parents=True, exist_ok=True)
     try:
         bundle = Bundle.open(chosen.bundle)
         with locked(WORK.parent / "latency"), Workers() as workers, tempfile.TemporaryDirectory() as folder:
-            _work(bundle, workers, Path(folder), end)
+            _work(bundle, workers, Path(folder), end, chosen.only or list(RUNS))
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -239,12 +240,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _work(bundle: Bundle, workers: Workers, folder: Path, end: float) -> None:
+def _work(bundle: Bundle, workers: Workers, folder: Path, end: float, names: Sequence[str]) -> None:
     key = key_of(bundle)
     known = {(d.name, d.number) for d in kept(WORK, key)}
     make = jobs(bundle, workers, folder)
     for name, number in order():
-        if (name, number) in known:
+        if (name, number) in known or name not in names:
             continue
         if time.monotonic() > end:
             return

@@ -255,6 +255,7 @@ def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Pro
     shown = {path: whole_runs(Bundle.open(path))[-1:] for path in (base, new)}
     first: list[Side] = []
     second: list[Side] = []
+    options = replace(options, no_peak=True)
     for pair in range(pairs):
         turns = ((base, first), (new, second))
         for path, runs in turns if pair % 2 == 0 else turns[::-1]:

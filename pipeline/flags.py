@@ -154,6 +154,9 @@ MEASURING = stack(
         help="Measure until every ratio's interval is within ± this, or the budget ends; 0: no more than --replicates.",
     ),
     click.option("--isolate", is_flag=True, help="A process of its own for each torch backend too, started anew."),
+    click.option(
+        "--no-peak", is_flag=True, help="Without the machine's own peak: saves seconds, leaves out the ceiling."
+    ),
 )
 
 SWEEPING = stack(

@@ -107,7 +107,9 @@ def measure(
         shown = show(bundle, run)
         progress.done("measure", f"up to date{f': run {run[0].run} is shown again' if shown else ''}")
         return []
-    measured = measure_bundle(bundle, workers, chosen, environment_id=here, progress=progress, seed=0, **settings)
+    measured = measure_bundle(
+        bundle, workers, chosen, environment_id=here, progress=progress, seed=0, peak=not options.no_peak, **settings
+    )
     kept = also_kept(whole_runs(bundle))
     if kept:
         progress.note(f"the report now shows this run; also kept: {kept}")

@@ -56,6 +56,8 @@ class Options:
     precision_of_ratio: float = 0.02
     """Half-width of every ratio's interval, a fraction, at which measuring may end before its budget."""
     isolate: bool = False
+    no_peak: bool = False
+    """Measure without what the machine can do at most: the report then has no ceiling."""
     cold_starts: int = 0
     """Fresh processes of each form, after measuring."""
     sweeps: tuple[str, ...] = ()

@@ -40,7 +40,7 @@ def build():
     return resnet18(weights=None)
 """
 BACKENDS = ("--backend", "eager", "--backend", "torchscript", "--backend", "onnxruntime-cpu")
-QUICK = (*BACKENDS, "--budget", "0.3", "--replicates", "2", "--batch", "1", "--batch", "4")
+QUICK = (*BACKENDS, "--no-peak", "--budget", "0.3", "--replicates", "2", "--batch", "1", "--batch", "4")
 
 
 @pytest.fixture
