@@ -25,6 +25,7 @@ from export.bundle.store import Bundle
 from export.bundle.types import from_json, to_json
 from export.progress import Progress
 from serve_bench.cells import Cell, backend_named
+from serve_bench.latency import gpu_state
 from serve_bench.latency.rounds import real_samples
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class ColdStart:
     """Of it, the first run: compiling included."""
     peak_bytes: tuple[int, ...] = ()
     """Largest resident memory up to then; empty where the system does not tell."""
+    gpu_bytes: tuple[int, ...] = ()
+    """GPU memory held then; empty on the CPU, and where NVML does not tell."""
     error: str = ""
 
 
@@ -127,12 +130,14 @@ def _started(workers: Workers, cell: Cell, record: ColdStart, inputs: Path) -> C
         worker.answer(cell.key, inputs, 1)
         end = time.perf_counter_ns()
         peak = worker.peak_memory().get("peak_resident")
+        gpu = gpu_state.memory_of(worker.pid) if cell.device == "cuda" else None
         return replace(
             record,
             total_ns=(*record.total_ns, end - begin),
             open_ns=(*record.open_ns, opened.open_ns),
             first_run_ns=(*record.first_run_ns, end - ready),
             peak_bytes=(*record.peak_bytes, *([peak] if peak else [])),
+            gpu_bytes=(*record.gpu_bytes, *([gpu] if gpu else [])),
         )
     except PipelineError as error:
         return replace(record, error=str(error))

@@ -81,6 +81,27 @@ def state(nvml: Any, index: int) -> GpuState:
     )
 
 
+def memory_of(pid: int) -> int | None:
+    """Bytes of GPU memory that a process holds, over all GPUs; None where NVML does not tell."""
+    with reader() as states:
+        if not states():
+            return None
+        import pynvml as nvml
+
+        return used(nvml, pid)
+
+
+def used(nvml: Any, pid: int) -> int | None:
+    found = []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            processes = nvml.nvmlDeviceGetComputeRunningProcesses(nvml.nvmlDeviceGetHandleByIndex(index))
+        except nvml.NVMLError:
+            continue
+        found += [p.usedGpuMemory for p in processes if p.pid == pid and p.usedGpuMemory is not None]
+    return sum(found) if found else None
+
+
 def held_down(rounds: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Why, and in how many rounds, GPUs held their clocks down; `rounds` as a run's `facts["gpu_rounds"]` has them."""
     found: dict[str, int] = {}

@@ -48,6 +48,7 @@ def cold_start(bundle: Bundle) -> Iterator[Section]:
             rows.append((name, f"not started: {r.error}"))
             continue
         peak = show.size(max(r.peak_bytes)) if r.peak_bytes else "–"
+        peak += f", GPU {show.size(max(r.gpu_bytes))}" if r.gpu_bytes else ""
         parts = (_span(r.total_ns), _span(r.open_ns), _span(r.first_run_ns), peak, show.size(r.artifact_bytes))
         rows.append((name, *parts))
     starts = max(len(r.total_ns) for r in records)

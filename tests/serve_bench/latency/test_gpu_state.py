@@ -61,3 +61,23 @@ def test_without_a_driver_there_is_nothing(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with gpu_state.reader() as states:
         assert states() == []
+
+
+def test_the_memory_of_one_process_is_summed_over_gpus():
+    class NVMLError(Exception):
+        pass
+
+    def running(index):
+        if index == 2:
+            raise NVMLError
+        return [SimpleNamespace(pid=7, usedGpuMemory=100 + index), SimpleNamespace(pid=8, usedGpuMemory=None)]
+
+    nvml = SimpleNamespace(
+        NVMLError=NVMLError,
+        nvmlDeviceGetCount=lambda: 3,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetComputeRunningProcesses=running,
+    )
+    assert gpu_state.used(nvml, 7) == 201
+    assert gpu_state.used(nvml, 8) is None
+    assert gpu_state.used(nvml, 9) is None
