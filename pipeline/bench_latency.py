@@ -34,11 +34,11 @@ IDLE, LOADED = "A/A, second core idle", "A/A, second core loaded"
 RUNS = {
     IDLE: 100,
     LOADED: 100,
-    "delay +5 %": 40,
-    "delay +0.3 %": 40,
-    "extra nodes": 40,
+    "delay +5 %": 20,
+    "delay +0.3 %": 20,
+    "extra nodes": 20,
     "repeat": 5,
-    "agreement": 10,
+    "agreement": 5,
     "bench": 3,
     "overhead": 5,
 }
