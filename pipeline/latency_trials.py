@@ -23,7 +23,7 @@ from export.bundle.store import Bundle
 from export.bundle.types import Artifact, Measurement
 from export.progress import Silent
 from pipeline import bare_loop
-from serve_bench.cells import Cell, plan
+from serve_bench.cells import BASELINE, Cell, plan
 from serve_bench.latency import stats
 from serve_bench.latency.overhead import null_overhead
 from serve_bench.latency.rounds import measure_bundle, real_samples
@@ -176,7 +176,7 @@ def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, float]:
         for r in records
         if r.latencies_ns
     }
-    bases = {batch: m for (backend, kind, _, batch), m in medians.items() if (backend, kind) == ("eager", "float32")}
+    bases = {batch: m for (backend, kind, _, batch), m in medians.items() if (backend, kind) == (BASELINE, "float32")}
     found = {}
     for (backend, _, artifact, batch), own in medians.items():
         ratio = stats.speed_ratio(bases[batch], own)

@@ -10,7 +10,7 @@ from export.bundle.errors import PipelineError
 from export.bundle.store import Bundle
 from export.bundle.workspace import workspace
 from export.progress import Progress
-from pipeline.judge import Judged, cells_of, record_absent, verify, write_reports, write_verdicts
+from pipeline.judge import Judged, passed_cells, record_absent, verify, write_reports, write_verdicts
 from pipeline.options import Options
 from serve_bench.latency.sweeps._run import sweep_bundle, sweep_named
 from serve_bench.latency.sweeps._types import LIMIT, REPLICATES, SweepPoint
@@ -59,9 +59,7 @@ def _possible(bundle: Bundle, options: Options, progress: Progress) -> tuple[str
 def _sweep(
     bundle: Bundle, judged: Judged, names: tuple[str, ...], options: Options, workers: Workers, progress: Progress
 ) -> list[SweepPoint]:
-    passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
-    cells, _ = cells_of(bundle, options)
-    chosen = [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
+    chosen = passed_cells(bundle, judged, options)
     if not chosen:
         progress.done("sweep", "nothing passed its verification")
         return []

@@ -16,6 +16,8 @@ PACKAGE = "serve_bench.backends"
 FORMATS = "export.formats"
 NAMED_ONLY = frozenset({"null"})
 """Backends that are run only where they are asked for by name."""
+BASELINE = "eager"
+"""What every other backend is compared with, in float32."""
 DEVICES = ("auto", "cpu", "cuda")
 
 

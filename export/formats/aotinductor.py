@@ -20,7 +20,7 @@ from export.bundle.errors import ExportError
 from export.bundle.types import Artifact, Json, Precision
 from export.formats._base import Source
 from export.formats._write import exporting, needs_torch, parent_content, record
-from export.formats.torchscript import OWN_RECORDS, compared
+from export.formats.torchscript import OWN_RECORDS, archive_of, compared
 from export.program import load_program, tensors
 
 NO_COMPILER = "no C++ compiler for AOTInductor: install g++, or name another in CXX"
@@ -121,17 +121,11 @@ def pathless_compiler(folder: Path) -> Path:
 
 def code_alone(data: bytes) -> bytes:
     """The same archive with no more than what is loaded of it."""
-    import torch
 
-    reader, stream = torch._C.PyTorchFileReader(io.BytesIO(data)), io.BytesIO()
-    writer = torch._C.PyTorchFileWriter(stream)
-    for name in reader.get_all_records():
-        if (name.startswith("data/") and not name.endswith(KEPT)) or OWN_RECORDS.match(name):
-            continue
-        content = reader.get_record(name)
-        writer.write_record(name, content, len(content))
-    writer.write_end_of_file()
-    return stream.getvalue()
+    def keeps(name: str) -> bool:
+        return not OWN_RECORDS.match(name) and (not name.startswith("data/") or name.endswith(KEPT))
+
+    return archive_of(data, keeps)
 
 
 def content_of_package(data: bytes) -> str:

@@ -7,6 +7,7 @@ import io
 import re
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,18 @@ class TorchScript:
 
 
 def without_sources(data: bytes) -> bytes:
-    """The same archive without `.debug_pkl`, the tables of source lines and their paths; tensors stay aligned."""
+    """The same archive without `.debug_pkl`, the tables of source lines and their paths."""
+    return archive_of(data, lambda name: not OWN_RECORDS.match(name))
+
+
+def archive_of(data: bytes, keeps: Callable[[str], object]) -> bytes:
+    """The same archive of torch with the records that `keeps` says yes to; tensors stay aligned."""
     import torch
 
     reader, stream = torch._C.PyTorchFileReader(io.BytesIO(data)), io.BytesIO()
     writer = torch._C.PyTorchFileWriter(stream)
     for name in reader.get_all_records():
-        if not OWN_RECORDS.match(name):
+        if keeps(name):
             content = reader.get_record(name)
             writer.write_record(name, content, len(content))
     writer.write_end_of_file()

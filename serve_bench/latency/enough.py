@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from serve_bench.cells import BASELINE
 from serve_bench.latency.replicate import Subject, Taken
 from serve_bench.latency.stats import medians_by_replicate, speed_ratio
 
@@ -19,7 +20,6 @@ FIRST_SHARE = 2 / 3
 """Of the budget, for the replicates that were asked for; all of it where no precision was."""
 MOST = 10
 """Times the replicates that were asked for."""
-BASELINE = "eager"
 
 
 class Width(NamedTuple):

@@ -11,6 +11,7 @@ import random
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,8 +87,8 @@ def measure_bundle(
     )
     samples = real_samples(bundle)
     subjects, taken = _subjects(bundle, cells, batches)
-    on_gpu = any(cell.device == "cuda" for cell in cells)
-    with tempfile.TemporaryDirectory(prefix="pipeline-measure-") as folder, gpu_state.reader() as gpus:
+    states = gpu_state.reader() if any(cell.device == "cuda" for cell in cells) else nullcontext(list)
+    with tempfile.TemporaryDirectory(prefix="pipeline-measure-") as folder, states as gpus:
         conditions = Conditions(
             inputs=_written(samples, Path(folder)),
             threads=threads,
@@ -95,7 +96,7 @@ def measure_bundle(
             lanes=lanes_of(subjects, threads),
             least=least_runs(replicates),
             most=most_runs(replicates),
-            gpus=gpus if on_gpu else list,
+            gpus=gpus,
         )
         with progress.stage("measure latency") as bar:
             devices = {s.cell.device for s, t in zip(subjects, taken, strict=True) if peak and not t.error}

@@ -217,14 +217,13 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
 def _calibrated(loops: Sequence[Sequence[int]]) -> str:
     """ "a fixed loop took 61.2 µs [60.9, 70.1] over 40 rounds"."""
     values = [ns for _, _, ns in loops]
-    unit, size = show.unit_of(stats.quantile(values, 0.5))
-    middle, low, high = (show.significant(v / size) for v in (stats.quantile(values, 0.5), min(values), max(values)))
+    span = show.bounded(stats.Quantile(stats.quantile(values, 0.5), min(values), max(values)))
     by_replicate = stats.medians_by_replicate(values, [replicate for replicate, _, _ in loops])
     trend = drift.drift([by_replicate])
     said = ""
     if trend is not None and trend.p_value < drift.LIKELY:
         said = f"; {show.percent(abs(trend.share))} {'longer' if trend.share > 0 else 'shorter'} at the end"
-    return f"a fixed loop took {middle} {unit} [{low}, {high}] over {len(values)} rounds{said}"
+    return f"a fixed loop took {span} over {len(values)} rounds{said}"
 
 
 def _clocks(rounds: Sequence[Mapping[str, Any]]) -> str:

@@ -63,9 +63,7 @@ def cold_start(bundle: Bundle) -> Iterator[Section]:
 
 
 def _span(values: tuple[int, ...]) -> str:
-    unit, size = show.unit_of(stats.quantile(values, 0.5))
-    middle, low, high = (show.significant(v / size) for v in (stats.quantile(values, 0.5), min(values), max(values)))
-    return f"{middle} {unit} [{low}, {high}]"
+    return show.bounded(stats.Quantile(stats.quantile(values, 0.5), min(values), max(values)))
 
 
 KINDS: tuple[Callable[[Bundle], Iterator[Section]], ...] = (cold_start,)

@@ -12,7 +12,7 @@ from export.bundle.types import (
     Verification,
     from_json,
 )
-from serve_bench.cells import NAMED_ONLY, label
+from serve_bench.cells import BASELINE, NAMED_ONLY, label
 from serve_bench.equivalence.records import verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, taken, whole_runs
@@ -24,7 +24,6 @@ __all__ = ["QUANTILES", "Absent", "Row", "ScenarioRow", "Subject", "Summary", "s
 ENTRIES = ()
 """No format itself."""
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-BASELINE = "eager"
 
 
 def summarise(bundle: Bundle) -> Summary:

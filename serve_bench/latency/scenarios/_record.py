@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -91,15 +92,11 @@ def latest(bundle: Records) -> list[ScenarioRecord]:
     """The last record of each form, backend, device and scenario: of each scenario those that were taken where and as
     its last one was. A run that was stopped does not take the place of a whole one."""
     every = [from_json(ScenarioRecord, value) for value in bundle.read(KIND)]
-    whole = [record for record in every if _run_is_whole(record, every)]
+    sizes = Counter((record.run, record.scenario) for record in every)
+    whole = [record for record in every if sizes[record.run, record.scenario] >= record.forms]
     last = {r.scenario: _as_asked(r) for r in every} | {r.scenario: _as_asked(r) for r in whole}
     alike = [record for record in every if _as_asked(record) == last[record.scenario]]
     return list({(r.scenario, r.artifact_sha256, r.backend, r.device): r for r in alike}.values())
-
-
-def _run_is_whole(record: ScenarioRecord, every: Sequence[ScenarioRecord]) -> bool:
-    run = [r for r in every if (r.run, r.scenario) == (record.run, record.scenario)]
-    return len(run) >= record.forms
 
 
 def _as_asked(record: ScenarioRecord) -> tuple[object, ...]:
