@@ -9,8 +9,6 @@ added: relative to σ² + ε for s, and four times for each result.
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve_bench.equivalence.bands import UNIT_ROUNDOFF
-from serve_bench.equivalence.stored import archive_prefix
+from serve_bench.equivalence.stored import program_module
 
 Array = npt.NDArray[np.generic]
 Float64 = npt.NDArray[np.float64]
@@ -72,9 +70,7 @@ class Fold:
 
 def graph_of(program: Path) -> Graph:
     """Read from the JSON inside `.pt2`; nothing is executed."""
-    with zipfile.ZipFile(program) as archive:
-        prefix = archive_prefix(archive, "/archive_format")
-        module = json.loads(archive.read(f"{prefix}/models/model.json"))["graph_module"]
+    module = program_module(program)
     names = dict(_names(module["signature"]["input_specs"]))
     nodes = module["graph"]["nodes"]
     made_by = {o["as_tensor"]["name"]: n for n in nodes for o in n["outputs"] if "as_tensor" in o}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from serve_bench.equivalence.stored import archive_prefix
+from serve_bench.equivalence.stored import program_module
 
 CASTS = ("_assert_tensor_metadata.default", "to.dtype", "_to_copy.default")
 """What typing a program adds."""
@@ -40,9 +38,7 @@ def differences(program: Path, artifact: Path) -> list[str]:
 
 def nodes(path: Path) -> Iterator[Node]:
     """Of the graph and, behind the node that holds them, of the graphs inside it."""
-    with zipfile.ZipFile(path) as archive:
-        document = json.loads(archive.read(f"{archive_prefix(archive, '/archive_format')}/models/model.json"))
-    yield from _of(document["graph_module"]["graph"])
+    yield from _of(program_module(path)["graph"])
 
 
 def _of(graph: Any) -> Iterator[Node]:

@@ -134,6 +134,19 @@ def _program_places(archive: zipfile.ZipFile) -> Iterator[tuple[str, _Place]]:
             yield name, _Place(where, SCALAR_TYPES[meta["dtype"]], meta["storage_offset"]["as_int"], sizes, strides)
 
 
+def program_module(path: Path) -> Any:
+    """`graph_module` of a `.pt2`, from its JSON; nothing is executed. Raises BundleCorrupt."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(_bytes(archive, f"{archive_prefix(archive, '/archive_format')}/models/model.json"))[
+                "graph_module"
+            ]
+    except BundleCorrupt:
+        raise
+    except Exception as error:
+        raise unreadable(path, "exported_program", error, "its graph cannot") from error
+
+
 def archive_prefix(archive: zipfile.ZipFile, ending: str) -> str:
     """The folder that everything in a torch archive lies in."""
     for name in archive.namelist():
