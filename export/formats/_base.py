@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from export.bundle.types import Artifact, Precision, TrainedModel
+from export.bundle.types import Artifact, Json, Precision, TrainedModel
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -48,6 +48,10 @@ class Source:
     """The user's own `.pt2`, where that is what the model came as."""
     calibration: Callable[[], Arrays] | None = None
     """Model-ready samples that ranges of values may be taken from: training data, or what the user gave."""
+    stored: Mapping[str, str] = field(default_factory=dict)
+    """Input → numpy dtype that the data have it in: "uint8" of images."""
+    told: Mapping[str, Json] = field(default_factory=dict)
+    """What a deployed model says of itself: metric with its interval, data set and licence."""
 
 
 class Format(Protocol):
@@ -55,7 +59,7 @@ class Format(Protocol):
 
     One that is only for some models also has `applies(spec) -> bool`: for others it is not even listed as not built.
     One with `on_request` is written only where its precision is asked for, one with `by_name` only where `--with` names
-    it, one with `after_truth` once the truth is there, and kept only where the model's metric holds. One with
+    it, one with `after_truth` once the truth is there, and in int8 kept only where the model's metric holds. One with
     `built_for() -> Json` says what of this machine the file depends on.
     """
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from export.bundle.types import Disagreement
 from serve_bench.equivalence.bands import relative
+from serve_bench.latency.stats import incomplete_beta, t_quantile
 
 Float64 = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
@@ -55,6 +56,33 @@ def disagreements(
 def accuracy(answers: npt.NDArray[np.generic], labels: Labels) -> float:
     """The share of samples whose argmax is their label."""
     return float((np.asarray(answers).argmax(axis=1) == labels).mean()) if len(labels) else 0.0
+
+
+def accuracy_interval(right: int, samples: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact interval of a share, `right` of `samples` ≥ 1 (Clopper and Pearson 1934, Biometrika 26).
+
+    Its ends are quantiles of beta distributions, found by bisection.
+    """
+    tail = (1 - confidence) / 2
+    low = 0.0 if right == 0 else _beta_quantile(tail, right, samples - right + 1)
+    high = 1.0 if right == samples else _beta_quantile(1 - tail, right + 1, samples - right)
+    return low, high
+
+
+def _beta_quantile(share: float, a: float, b: float) -> float:
+    low, high = 0.0, 1.0
+    while high - low > 1e-12:
+        middle = (low + high) / 2
+        low, high = (middle, high) if incomplete_beta(a, b, middle) < share else (low, middle)
+    return (low + high) / 2
+
+
+def mean_interval(values: npt.NDArray[np.float64]) -> tuple[float, float] | None:
+    """The 95 % interval of the mean of `values` (N,) by Student's t; None of fewer than two."""
+    if len(values) < 2:
+        return None
+    half = t_quantile(0.975, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return float(values.mean()) - half, float(values.mean()) + half
 
 
 def discordant(answers: npt.NDArray[np.generic], truth: Float64, labels: Labels) -> tuple[int, int, float]:
