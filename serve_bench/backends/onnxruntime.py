@@ -25,6 +25,7 @@ NOT_INSTALLED = "ONNX Runtime is not installed: pip install pipeline"
 class OnnxRuntimeCpu:
     name = "onnxruntime-cpu"
     reads = "onnx"
+    also_reads = ("app",)
     family = "onnxruntime-cpu"
     preload = ("onnxruntime", "onnx")
 
@@ -50,6 +51,7 @@ class OnnxRuntimeCpu:
 class OnnxRuntimeCuda:
     name = "onnxruntime-cuda"
     reads = "onnx"
+    also_reads = ("app",)
     family = "onnxruntime-cuda"
     preload: tuple[str, ...] = ("onnxruntime", "onnx")
     provider = "CUDAExecutionProvider"
