@@ -12,6 +12,7 @@ import click
 from pipeline import __version__
 from pipeline.cli_bench import bench
 from pipeline.cli_compare import compare
+from pipeline.cli_embed import embed
 from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, TARGET, TRAINING, stack
 from pipeline.group import Group
 
@@ -281,5 +282,6 @@ def doctor(device: str, as_json: bool, **_: Any) -> None:
 
 main.add_command(bench)
 main.add_command(compare)
+main.add_command(embed)
 if __name__ == "__main__":
     main()
