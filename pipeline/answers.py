@@ -23,15 +23,16 @@ class Answers:
     """
 
     def __init__(self, bundle: Path, inputs: Sequence[str], progress: Progress, **more: Any) -> None:
-        self._bundle, self._inputs, self._progress, self._more = Bundle.open(bundle), inputs, progress, more
+        from serve_bench.predict import predict
+
+        self._bundle, self._inputs = Bundle.open(bundle), inputs
+        self._recursive = bool(more.get("recursive"))
+        self._found = predict(self._bundle, inputs, progress=progress, refused=self._refuse, **more)
         self._held: DataError | None = None
         self.given = self.refused = 0
 
     def __iter__(self) -> Iterator[Answer]:
-        from serve_bench.predict import predict
-
-        more = {"progress": self._progress, "refused": self._refuse, **self._more}
-        for answer in predict(self._bundle, self._inputs, **more):
+        for answer in self._found:
             self._tell()
             self.given += 1
             yield answer
@@ -49,7 +50,7 @@ class Answers:
         from serve_bench.predict import model_of
         from serve_bench.sources import expected
 
-        return expected(self._inputs, model_of(self._bundle).inputs, recursive=self._more.get("recursive", False))
+        return expected(self._inputs, model_of(self._bundle).inputs, recursive=self._recursive)
 
     def _refuse(self, error: DataError) -> None:
         self._tell()
@@ -65,7 +66,8 @@ class Answers:
 def write_answers(answers: Answers, writer: Any, progress: Progress | None) -> None:
     """Hands every answer to `writer.write`; with `progress`, a bar counts them.
 
-    A reader that went away ends the bar as it stands; its BrokenPipeError goes on.
+    Raises DataError where nothing could be answered. A reader that went away ends the bar as it stands; its
+    BrokenPipeError goes on.
     """
     total = answers.expected() if progress is not None else None
     gone: BrokenPipeError | None = None
@@ -78,6 +80,8 @@ def write_answers(answers: Answers, writer: Any, progress: Progress | None) -> N
                     bar.advance(done, max(done, total) if total else None, _counts(answers))
         except BrokenPipeError as error:
             gone = error
+        if not answers.given:
+            answers.raise_for_refused()
     if gone is not None:
         raise gone
 

@@ -85,8 +85,6 @@ def predict(
         writer = make(stream)
         write_answers(answers, writer, progress if many and shown else None)
         writer.end()
-        if not answers.given:
-            answers.raise_for_refused()
     answers.raise_for_refused()
 
 

@@ -101,7 +101,7 @@ def _read_npy(path: Path) -> Array:
 def _image(path: Path, specs: tuple[TensorSpec, ...], preprocess: Preprocess) -> Read:
     if not takes_images(specs):
         shapes = ", ".join(f"{s.name} {s.shape}" for s in specs)
-        raise DataError(f"{path}: this model takes no one-channel images but {shapes}; give an .npz")
+        raise DataError(f"{path}: this model takes no one-channel images but {shapes}; give a .csv or an .npz")
     spec = specs[0]
     pixels, note = image_as_stored(path, int(spec.shape[2]), int(spec.shape[3]))
     ready = image_as_input(pixels, spec, preprocess)
@@ -125,7 +125,7 @@ def _ready(path: Path, array: Array, spec: TensorSpec, preprocess: Preprocess, *
     with np.errstate(all="ignore"):
         ready = model_ready(shaped, preprocess if as_stored else Preprocess(), spec.dtype)
     _refuse_unusable(path, shaped, ready, spec)
-    return ready, _understood(array, ready, spec, preprocess, as_stored=as_stored)
+    return ready, understood(array, ready, spec, preprocess, as_stored=as_stored)
 
 
 def _refuse_unusable(path: Path, given: Array, ready: Array, spec: TensorSpec) -> None:
@@ -141,7 +141,8 @@ def _refuse_unusable(path: Path, given: Array, ready: Array, spec: TensorSpec) -
         )
 
 
-def _understood(array: Array, ready: Array, spec: TensorSpec, preprocess: Preprocess, *, as_stored: bool) -> str:
+def understood(array: Array, ready: Array, spec: TensorSpec, preprocess: Preprocess, *, as_stored: bool) -> str:
+    """How an array was taken, in words: as stored, so that it went through `preprocess`, or as model-ready."""
     if ready.dtype.kind != "f":
         return f"{array.dtype}, taken as it is"
     if as_stored and not preprocess.identity:

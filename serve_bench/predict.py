@@ -98,24 +98,28 @@ def predict(
     if top > 1 and bundle.manifest.task != "classification":
         raise UsageError(f"--top {top}: {bundle.root} does not classify, so it has no most probable classes")
     artifact = model_of(bundle)
-    backend = backend_named(BACKEND)
-    reason = backend.missing("cpu")
+    reason = backend_named(BACKEND).missing("cpu")
     if reason is not None:
         raise BackendUnavailable(reason)
-    refuse = refused or _raise
     reader = Reader(
         specs=artifact.inputs,
         preprocess=bundle.manifest.preprocess,
-        refuse=refuse,
+        refuse=refused or _raise,
         say=progress.note if progress is not None else lambda _: None,
-        rows=batch,
+        batch=batch,
         strict=strict,
         recursive=recursive,
     )
-    session = backend.open(artifact, "cpu", 1)
+    return _answered(bundle, artifact, reader, inputs, top)
+
+
+def _answered(
+    bundle: Bundle, artifact: Artifact, reader: Reader, inputs: Sequence[Path | str], top: int
+) -> Iterator[Answer]:
+    session = backend_named(BACKEND).open(artifact, "cpu", 1)
     try:
-        for parts in _together(reader.read(inputs), artifact.inputs, batch):
-            yield from _answers(bundle, artifact, session, parts, batch, top, refuse)
+        for parts in _together(reader.read(inputs), artifact.inputs, reader.batch):
+            yield from _answers(bundle, artifact, session, parts, reader, top)
     finally:
         session.close()
 
@@ -179,16 +183,10 @@ def _padded(array: Any, axis: int, length: int) -> Any:
 
 
 def _answers(
-    bundle: Bundle,
-    artifact: Artifact,
-    session: Any,
-    parts: Sequence[Samples],
-    batch: int,
-    top: int,
-    refuse: Callable[[DataError], None],
+    bundle: Bundle, artifact: Artifact, session: Any, parts: Sequence[Samples], reader: Reader, top: int
 ) -> Iterator[Answer]:
     asked = ((part, index) for part in parts for index in range(len(part.numbers)))
-    for piece, count in slices(artifact.inputs, _joined(parts, artifact.inputs), batch):
+    for piece, count in slices(artifact.inputs, _joined(parts, artifact.inputs), reader.batch):
         session.bind(piece)
         session.run()
         outputs = session.outputs()
@@ -197,7 +195,7 @@ def _answers(
             try:
                 yield _answer(bundle, artifact, outputs, row, part, index, top)
             except DataError as error:
-                refuse(error)
+                reader.refuse(error)
 
 
 def _answer(

@@ -48,8 +48,8 @@ class Reader:
     refuse: Callable[[DataError], None]
     say: Callable[[str], None]
     """Takes one line about how something was understood."""
-    rows: int = 64
-    """Of a table or a file of texts, read at once."""
+    batch: int = 64
+    """Samples that go through the model at once; of a table, rows that are held."""
     strict: bool = False
     """Refuses what would have to be changed to fit: images of another size or mode, texts with accents."""
     recursive: bool = False
@@ -111,7 +111,7 @@ class Reader:
         read_as = f"CSV taken as stored, {how}" if how else "CSV taken as it is: this model has no preprocessing"
         told = {"how": False, "outside": False}
         with opened(given) as stream:
-            for rows in _tabular.read_rows(stream, _named(given), wanted, self.rows, self.refuse):
+            for rows in _tabular.read_rows(stream, _named(given), wanted, self.batch, self.refuse):
                 kept, arrays = _tabular.features(_named(given), rows, self.specs, self.preprocess, self.refuse)
                 if not kept:
                     continue
@@ -128,7 +128,7 @@ class Reader:
     def _text_rows(self, given: str) -> Iterator[Samples]:
         with opened(given) as stream:
             wanted: list[list[tuple[str, ...]]] = [[(name,) for name in _tabular.NAMES]]
-            for rows in _tabular.read_rows(stream, _named(given), wanted, self.rows, self.refuse):
+            for rows in _tabular.read_rows(stream, _named(given), wanted, self.batch, self.refuse):
                 for number, line, (text,) in zip(rows.numbers, rows.lines, rows.cells, strict=True):
                     yield from self._one_text(given, number, text, f"{_named(given)}: line {line}: ")
 

@@ -110,7 +110,7 @@ def test_models_without_labels_give_their_outputs(bundle, tmp_path, tiny_onnx):
     ("name", "write", "said"),
     [
         ("none.npz", None, "no such file"),
-        ("x.csv", lambda p: p.write_text("1,2"), r"\.csv is not read; known are \.npz, \.npy, \.bmp"),
+        ("x.toml", lambda p: p.write_text("1,2"), r"\.toml is not read; known are \.npz, \.npy, \.csv, \.bmp"),
         ("x.npz", lambda p: p.write_bytes(b"PK broken"), r"is not a whole \.npz"),
         ("x.npy", lambda p: np.save(p, np.array([{}], dtype=object)), r"is not a whole \.npy of numbers"),
         ("x.npz", lambda p: np.savez(p, a=np.zeros(1), b=np.zeros(1)), "holds a, b, but the model wants 'image'"),
