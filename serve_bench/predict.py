@@ -84,10 +84,10 @@ def predict(
 
     An input is an .npz or .npy, a CSV of stored values with a header (see `_tabular.column_names`), an image or a
     folder of them, or "-": CSV on standard input. Integer arrays are taken as stored and go through the model's
-    preprocessing, others as model-ready; `progress` is told which. Images (for models with one (N, 1, height, width)
-    input) become grey, light on dark, of the model's size; `note` says what was done, or `strict` refuses it. A model
-    of texts takes a .txt of one a line, a CSV with a column "name" or "text", "-" for lines, and any other word as the
-    text itself. Classifiers give the `top` most probable classes.
+    preprocessing, others as model-ready; `progress` is told which, and what speaks against the model. Images (for
+    models with one (N, 1, height, width) input) become grey, light on dark, of the model's size; `note` says what was
+    done, or `strict` refuses it. A model of texts takes a .txt of one a line, a CSV with a column "name" or "text", "-"
+    for lines, and any other word as the text itself. Classifiers give the `top` most probable classes.
 
     Raises BundleError without an ONNX model, BackendUnavailable, UsageError for `top` of a model that does not
     classify, and DataError for what does not fit or the model answers with NaN; `refused` takes that instead, and all
@@ -98,14 +98,14 @@ def predict(
     if top > 1 and bundle.manifest.task != "classification":
         raise UsageError(f"--top {top}: {bundle.root} does not classify, so it has no most probable classes")
     artifact = model_of(bundle)
-    reason = backend_named(BACKEND).missing("cpu")
-    if reason is not None:
-        raise BackendUnavailable(reason)
+    say = progress.note if progress is not None else lambda _: None
+    for doubt in doubts(bundle, artifact):
+        say(doubt)
     reader = Reader(
         specs=artifact.inputs,
         preprocess=bundle.manifest.preprocess,
         refuse=refused or _raise,
-        say=progress.note if progress is not None else lambda _: None,
+        say=say,
         batch=batch,
         strict=strict,
         recursive=recursive,
@@ -116,7 +116,11 @@ def predict(
 def _answered(
     bundle: Bundle, artifact: Artifact, reader: Reader, inputs: Sequence[Path | str], top: int
 ) -> Iterator[Answer]:
-    session = backend_named(BACKEND).open(artifact, "cpu", 1)
+    backend = backend_named(BACKEND)
+    reason = backend.missing("cpu")
+    if reason is not None:
+        raise BackendUnavailable(reason)
+    session = backend.open(artifact, "cpu", 1)
     try:
         for parts in _together(reader.read(inputs), artifact.inputs, reader.batch):
             yield from _answers(bundle, artifact, session, parts, reader, top)
@@ -125,11 +129,23 @@ def _answered(
 
 
 def model_of(bundle: Bundle) -> Artifact:
-    """The float32 ONNX model of a bundle, its digest checked, or its only other one; raises BundleError without any."""
+    """The float32 ONNX model of a bundle, digest checked, or another precision's; raises BundleError without any."""
     models = sorted((a for a in bundle.artifacts if a.format == "onnx"), key=lambda a: a.precision != "float32")
     if not models:
         raise BundleError(f"{bundle.root}: holds no ONNX model; export it with onnx among its formats")
     return bundle.resolve(models[0])
+
+
+def doubts(bundle: Bundle, artifact: Artifact) -> list[str]:
+    """Why the answers of a bundle's ONNX model may not be its float32 model's, a line each; empty as a rule."""
+    found = []
+    if artifact.precision != "float32":
+        found.append(f"{bundle.root}: holds no float32 ONNX model; its {artifact.precision} one answers")
+    verdicts = [v for v in bundle.read("verification") if v["artifact_sha256"] == artifact.sha256]
+    last = next((v for v in reversed(verdicts) if v["backend"] == BACKEND), None)
+    if last is not None and not last["passed"]:
+        found.append(f"{bundle.root}: the model that answers did not pass `pipeline verify`: {last['reason']}")
+    return found
 
 
 def _raise(error: DataError) -> None:
