@@ -105,7 +105,7 @@ def test_verify_says_the_same_again(copy, run):
     result = run("verify", copy, "--fresh", "--backend", "onnxruntime-cpu", "--json")
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)["verifications"]
-    assert [(v["artifact"], v["passed"]) for v in found] == [("onnx", True), ("onnx float16", True)]
+    assert [(v["artifact"], v["passed"]) for v in found] == [("onnx", True), ("onnx float16", True), ("app", True)]
     assert found[0]["decisions"] == 360
 
 

@@ -38,6 +38,7 @@ def test_verify_on_onnx_runtime_against_the_stored_truth(core, copy):
     assert [(v["artifact"], v["passed"], v["decisions"]) for v in found] == [
         ("onnx", True, 360),
         ("onnx float16", True, 360),
+        ("app", True, 360),
     ]
     assert found[0]["constants"]["mismatched"] == []
 
