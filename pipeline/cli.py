@@ -12,6 +12,7 @@ import click
 from pipeline import __version__
 from pipeline.cli_bench import bench
 from pipeline.cli_compare import compare
+from pipeline.cli_pack import pack, unpack
 from pipeline.cli_sign import sign
 from pipeline.cli_verify import verify
 from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, TARGET, TRAINING, stack
@@ -240,5 +241,7 @@ main.add_command(bench)
 main.add_command(compare)
 main.add_command(verify)
 main.add_command(sign)
+main.add_command(pack)
+main.add_command(unpack)
 if __name__ == "__main__":
     main()
