@@ -11,6 +11,7 @@ import click
 
 from pipeline import __version__
 from pipeline.cli_bench import bench
+from pipeline.cli_card import card
 from pipeline.cli_compare import compare
 from pipeline.cli_pack import pack, unpack
 from pipeline.cli_sign import sign
@@ -243,5 +244,6 @@ main.add_command(verify)
 main.add_command(sign)
 main.add_command(pack)
 main.add_command(unpack)
+main.add_command(card)
 if __name__ == "__main__":
     main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from export.bundle.environment import environment
@@ -49,12 +50,12 @@ def manifest(stages) -> Manifest:
     )
 
 
-def make(root: Path, files: dict[str, str]) -> Bundle:
-    """A published bundle with one stage a file; the stage's format is the file's suffix."""
+def make(root: Path, files: dict[str, str | bytes], **changes: object) -> Bundle:
+    """A published bundle with one stage a file, whose format is the file's suffix; `changes` are the manifest's."""
     with workspace(root) as place:
         stages = {}
         for name, text in files.items():
             with place.writing(name) as temporary:
-                temporary.write_text(text)
+                temporary.write_bytes(text if isinstance(text, bytes) else text.encode())
             stages[name] = place.commit(name, f"key of {text}", [name], {"format": name.rpartition(".")[2]})
-        return place.publish(stages, manifest)
+        return place.publish(stages, lambda made: replace(manifest(made), **changes))
