@@ -28,7 +28,7 @@ MANIFEST_MEMBER = f"{PAYLOAD}/{MANIFEST}"
 EARLIEST = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can hold: every member's."""
 MODE = stat.S_IFREG | 0o644
-REPORTS = re.compile(r"report\.[a-z]+|verification\.json")
+REPORTS = re.compile(r"report\.(html|md|json|csv)|verification\.json")
 """Files beside payload/ that are made from records and go with them."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 """Names that are devices on Windows, whatever their suffix."""

@@ -225,7 +225,7 @@ class Bundle:
         if artifact.format in EXECUTABLE and not (self.made_here or self.trust):
             raise Untrusted(
                 f"{path}: can run code of its own and this bundle was not made here; "
-                "add --trust if you trust where it came from"
+                "add --trust if you trust where it came from, or --public-key to check who signed it"
             )
         return replace(artifact, path=str(path.resolve()))
 

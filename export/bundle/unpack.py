@@ -20,7 +20,8 @@ from pathlib import Path
 
 from export.bundle.archive import MANIFEST_MEMBER, SUFFIX, refusal, refuse
 from export.bundle.errors import ArchiveRefused, BundleError, UsageError
-from export.bundle.integrity import Integrity, check_integrity
+from export.bundle.integrity import RECORDS, Integrity, check_integrity
+from export.bundle.signing import SIGNATURE
 
 MAX_SIZE = 8_000_000_000
 """Bytes that an archive may unpack to, unless told otherwise."""
@@ -28,6 +29,8 @@ MAX_MEMBERS = 10_000
 DIRECTORY_BYTES = 16 << 20
 """Of the list of members no more is read: a longer one holds too many."""
 CHUNK = 1 << 20
+PARSED = {MANIFEST_MEMBER: 64_000_000, SIGNATURE: 64_000_000, RECORDS: 512_000_000}
+"""Bytes that the manifest, the signature and a file of records may have: they are read into memory to be checked."""
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Deflate too, so that a bundle that another tool packed can be read; its output is taken in chunks."""
 ENCRYPTED = 0x1
@@ -103,10 +106,10 @@ def _judged(archive: Path, opened: zipfile.ZipFile, max_size: int) -> list[zipfi
     for info in every:
         if why := _refused(info):
             raise refuse(archive, f"{info.orig_filename!r} {why}")
-    if MANIFEST_MEMBER not in {info.filename for info in files}:
-        raise refuse(archive, f"holds no bundle: {MANIFEST_MEMBER} is missing")
     if sum(info.file_size for info in files) > max_size:
         raise refuse(archive, _too_large(max_size))
+    if MANIFEST_MEMBER not in {info.filename for info in files}:
+        raise refuse(archive, f"holds no bundle: {MANIFEST_MEMBER} is missing")
     return files
 
 
@@ -130,6 +133,9 @@ def _refused(info: zipfile.ZipInfo) -> str:
         return "is a folder that holds bytes"
     if info.flag_bits & ENCRYPTED:
         return "is encrypted"
+    name = info.filename
+    if info.file_size > PARSED.get(name, PARSED.get(name.partition("/")[0], info.file_size)):
+        return f"is too large: {info.file_size:,} bytes"
     return "" if info.compress_type in METHODS else "is compressed in a way that is not read here"
 
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from export.bundle.archive import pack, refusal
 from export.bundle.errors import ArchiveRefused, BundleCorrupt, BundleError, SignatureFailed, UsageError
 from export.bundle.store import Bundle
-from export.bundle.unpack import MAX_MEMBERS, _judged, _write, unpack
+from export.bundle.unpack import MAX_MEMBERS, _refused, _write, unpack
 from tests.export.small_bundle import make
 
 FILES = {"model.onnx": "graph", "engines/sm80/model.engine": "code"}
@@ -191,6 +191,7 @@ def write(path: Path, members: dict[str, bytes], mode: int = REGULAR, **more: ob
         ("made-here", "belongs to no archive of a bundle"),
         (".work/checkpoints/x", "belongs to no archive of a bundle"),
         ("records/deep/x.jsonl", "belongs to no archive of a bundle"),
+        ("report.exe", "belongs to no archive of a bundle"),
         ("records/x.sh", "belongs to no archive of a bundle"),
         ("payload/model.onnx", "stands in it twice"),
         ("payload/MODEL.onnx", "are one name where case or composition does not count"),
@@ -297,7 +298,7 @@ def test_every_flipped_byte_is_refused_or_changes_nothing(root, archive, out):
     assert refused > 0.9 * len(range(0, len(data), 53))
 
 
-def zeros(gigabytes: int, claimed: int) -> bytes:
+def zeros(gigabytes: int, claimed: int, name: bytes = b"payload/truth.npz") -> bytes:
     """A deflate member of so many GB of zeros as a whole zip, whose headers claim `claimed` bytes; about 1 MB a GB.
 
     A full flush makes its block stand alone, so that one block repeated is the stream.
@@ -305,7 +306,7 @@ def zeros(gigabytes: int, claimed: int) -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = packer.compress(bytes(10**8)) + packer.flush(zlib.Z_FULL_FLUSH)
     stream = block * (10 * gigabytes) + b"\x03\x00"
-    name, long = b"payload/manifest.json", claimed > 0xFFFFFFFE
+    long = claimed > 0xFFFFFFFE
     extra = struct.pack("<HHQ", 1, 8, claimed) if long else b""
     sizes = struct.pack("<III", 0, len(stream), 0xFFFFFFFF if long else claimed)
     common = struct.pack("<HHHHH", 45, 0, 8, 0, 33) + sizes + struct.pack("<HH", len(name), len(extra))
@@ -322,20 +323,34 @@ def test_ten_gigabytes_of_zeros_stop_before_they_are_written(tmp_path, out):
     assert list(out.iterdir()) == []
 
 
-def test_ten_gigabytes_that_claim_to_be_few_bytes_stop_there(tmp_path, out, monkeypatch):
-    (tmp_path / "b.zip").write_bytes(zeros(10, 100))
+def test_ten_gigabytes_that_claim_to_be_few_bytes_stop_there(tmp_path, out):
+    (tmp_path / "b.zip").write_bytes(zeros(10, 100, b"payload/manifest.json"))
     with pytest.raises(ArchiveRefused, match=r"is damaged at 'payload/manifest\.json'"):
         unpack(tmp_path / "b.zip", out)
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["payload/manifest.json", "payload.sig", "records/x.jsonl"])
+def test_what_is_read_into_memory_to_be_checked_may_not_be_large(name):
+    info = zipfile.ZipInfo(name)
+    info.file_size = 512_000_001
+    assert _refused(info) == "is too large: 512,000,001 bytes"
+    info.file_size = 64_000_000
+    assert _refused(info) == ""
+
+
+def test_a_large_file_of_weights_is_nothing_to_refuse():
+    info = zipfile.ZipInfo("payload/weights.safetensors")
+    info.file_size = 10**12
+    assert _refused(info) == ""
+
+
 def test_bytes_are_counted_and_not_only_believed(tmp_path):
     (tmp_path / "b.zip").write_bytes(zeros(1, 10**9))
-    with zipfile.ZipFile(tmp_path / "b.zip") as opened:
-        members = _judged(tmp_path / "b.zip", opened, 10**9)
-        with pytest.raises(ArchiveRefused, match="unpacks to more than 5,000,000 bytes"):
-            _write(tmp_path / "b.zip", opened, members, tmp_path / "to", 5_000_000)
-    assert (tmp_path / "to/payload/manifest.json").stat().st_size <= 5_000_000
+    said = pytest.raises(ArchiveRefused, match="unpacks to more than 5,000,000 bytes")
+    with zipfile.ZipFile(tmp_path / "b.zip") as opened, said:
+        _write(tmp_path / "b.zip", opened, opened.infolist(), tmp_path / "to", 5_000_000)
+    assert (tmp_path / "to/payload/truth.npz").stat().st_size <= 5_000_000
 
 
 def test_the_limit_is_of_all_members_together(archive, out):
