@@ -55,7 +55,7 @@ def _unprocessed(value: float, preprocess: Preprocess, kind: str) -> float:
 
 
 def app_outputs(task: Task, outputs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
-    """ "probabilities" (N, classes) and "label" (N,) int64 of a classifier; the one output of a regression as "value"."""
+    """ "probabilities" (N, classes) and "label" (N,) int64 of a classifier; else the one output as "value"."""
     first = outputs[0]
     if task == "classification" and len(first.shape) == 2:
         answers = replace(first, name=PROBABILITIES, low=0.0, high=1.0)

@@ -19,6 +19,7 @@ from export.registry import entries, entry
 from export.run import NotBuilt, applies, key_of, not_built, order, path_of, write_one
 from pipeline.options import Options
 from pipeline.origins import Origin, model_inputs, weights_facts
+from pipeline.told import told
 
 _EXAMPLE_SAMPLES = 8
 CALIBRATION_SAMPLES = 512
@@ -96,6 +97,8 @@ class _Build:
             options=self.export_options,
             program=self.origin.program,
             calibration=lambda: model_inputs(self.origin.calibration_set(), self.trained.spec, CALIBRATION_SAMPLES),
+            stored={name: values.dtype.name for name, values in test.stored.items()},
+            told=told(self.trained, self.origin.licence, self._truth()) if "truth" in self.stages else {},
         )
 
     @property
@@ -126,8 +129,8 @@ class _Build:
         found = order(["exported_program", *wanted, *self.options.with_formats])
         return [name for name in found if name != "weights" and applies(name, self.trained.spec)]
 
-    def quantised(self) -> None:
-        """The forms that are kept only where the model's metric holds."""
+    def after_truth(self) -> None:
+        """The forms that wait for the truth: what apps embed, and what is kept only where the model's metric holds."""
         known = entries("export.formats")
         for name in self._chosen():
             if _after_truth(name):
@@ -148,7 +151,7 @@ class _Build:
             self.progress.done(f"export {name}", f"not built: {reason}")
             self.not_built.append(replace(not_built(name, self.export_options, str(reason)), failed=False))
             return
-        self.stages[name] = self._reuse_or_write(name, parent)
+        self.stages[name] = self._reuse_or_write(name, kind, parent)
         failed = self.stages[name].facts.get("failed")
         if failed is not None:
             self.not_built.append(not_built(name, self.export_options, str(failed)))
@@ -156,11 +159,11 @@ class _Build:
     def _key(self, name: str, parent: Artifact) -> str:
         facts = self.stages["weights"].facts
         shapes = {"inputs": facts["inputs"], "outputs": facts["outputs"]}
-        given = {"data": self.origin.data_digest} if _after_truth(name) else {}
+        given = {"data": self.origin.data_digest, "licence": self.origin.licence} if _after_truth(name) else {}
         made = {"format": name, "parent": parent.content, **shapes, **given}
         return digest_of({**made, **key_of(name, self.export_options)})
 
-    def _reuse_or_write(self, name: str, parent: Artifact) -> StageRecord:
+    def _reuse_or_write(self, name: str, kind: Format, parent: Artifact) -> StageRecord:
         key = self._key(name, parent)
         record = self.place.reuse(name, key)
         if record is not None and "failed" not in record.facts and not self._fallen(record):
@@ -170,7 +173,7 @@ class _Build:
         try:
             with self.progress.stage(f"export {name}") as bar:
                 artifact, names = self._write(name)
-                said = self._held(artifact) if _after_truth(name) else ""
+                said = self._held(artifact) if kind.precision == "int8" else ""
                 bar.advance(1, 1, f"{artifact['bytes'] / 1e3:,.0f} kB{said}")
         except ExportError as error:
             (self.place.payload / path_of(name, self.export_options)).unlink(missing_ok=True)
@@ -187,19 +190,22 @@ class _Build:
     def _held(self, artifact: dict[str, Any]) -> str:
         """Notes what the form just written costs the metric, and says it; raises ExportError for too much."""
         from serve_bench.equivalence import quantised
-        from serve_bench.equivalence.truth import Truth
 
         form = from_json(Artifact, artifact)
         resolved = replace(form, path=str(self.place.payload / form.path))
-        truth = Truth.load(self.place.find("truth.npz"), self.trained.spec.preprocess)
         try:
-            change = quantised.metric_change(resolved, truth, self.trained.spec.task)
+            change = quantised.metric_change(resolved, self._truth(), self.trained.spec.task)
         except PipelineError as error:
             raise ExportError(f"its metric could not be measured: {error}") from error
         if why := quantised.why_fallen(change, self.options.max_metric_drop):
             raise ExportError(why)
         artifact["facts"]["metric_change"] = change
         return f", {quantised.change_text(change)}"
+
+    def _truth(self) -> Any:
+        from serve_bench.equivalence.truth import Truth
+
+        return Truth.load(self.place.find("truth.npz"), self.trained.spec.preprocess)
 
     def truth(self) -> None:
         from serve_bench.equivalence import truth
@@ -284,7 +290,7 @@ def build(
     run.weights()
     run.formats()
     run.truth()
-    run.quantised()
+    run.after_truth()
     bundle = run.publish()
     return Built(bundle=bundle, not_built=tuple(run.not_built))
 

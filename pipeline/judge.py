@@ -117,9 +117,10 @@ def measure(
 
 
 def passed_cells(bundle: Bundle, judged: Judged, options: Options) -> list[Cell]:
-    """What can run here and passed its verification: nothing else is measured."""
+    """What can run here and passed its verification: nothing else is measured. app.onnx takes other inputs than the
+    model, so that its latency would be no comparison."""
     passed = {(v.artifact_sha256, v.backend, v.device) for v in judged.verifications if v.passed}
-    cells, _ = cells_of(bundle, options)
+    cells = [c for c in cells_of(bundle, options)[0] if c.artifact.format != "app"]
     return [c for c in cells if (c.artifact.sha256, c.backend, c.device) in passed]
 
 

@@ -51,6 +51,11 @@ class Origin(Protocol):
     def data_digest(self) -> str: ...
 
     @property
+    def licence(self) -> str:
+        """Of the data; empty where it is not known."""
+        ...
+
+    @property
     def preprocess(self) -> Preprocess: ...
 
     @property
@@ -179,6 +184,10 @@ class ZooOrigin:
     @property
     def id(self) -> str:
         return self.spec.name
+
+    @property
+    def licence(self) -> str:
+        return self._dataset.licence
 
     @property
     def preprocess(self) -> Preprocess:

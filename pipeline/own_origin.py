@@ -28,6 +28,10 @@ class OwnOrigin:
         return self._own.trained.spec.id
 
     @property
+    def licence(self) -> str:
+        return ""
+
+    @property
     def preprocess(self) -> Preprocess:
         return self._own.trained.spec.preprocess
 

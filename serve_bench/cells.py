@@ -36,6 +36,8 @@ def label(artifact: Artifact | None, backend: str, device: str) -> str:
     if artifact is not None and artifact.precision != "float32":
         words.append(artifact.precision)
         words += ["dynamic"] if artifact.facts.get("quantisation") == "dynamic" else []
+    if artifact is not None and artifact.format == "app":
+        words.append("app")
     if artifact is not None and artifact.target != "any":
         words.append(artifact.target)
     if device == "cuda" and "cpu" in backend_named(backend).devices():
@@ -116,8 +118,11 @@ def readable(backend: Backend, artifact: Artifact) -> bool:
     """Whether this backend opens that artifact: its format, and for an engine its flavour."""
     if backend.reads is None:
         return True
-    flavour = str(artifact.facts.get("flavour", backend.name)).replace("_", "-")
-    return artifact.format == backend.reads and (backend.reads != "tensorrt" or flavour == backend.name)
+    if artifact.format in getattr(backend, "also_reads", ()):
+        return True
+    own = getattr(backend, "flavour", None)
+    flavour = str(artifact.facts.get("flavour", own)).replace("_", "-")
+    return artifact.format == backend.reads and (own is None or flavour == own)
 
 
 def _cells(

@@ -137,6 +137,11 @@ class Artifact:
     """What only this format knows: opset, IR version, flavour, profile, …"""
 
     @property
+    def stored_as(self) -> str:
+        """The kind of file that it is, by the format whose files are such: what apps embed is ONNX."""
+        return "onnx" if self.format == "app" else self.format
+
+    @property
     def name(self) -> str:
         """Short and unique in a bundle: "onnx", "onnx float16", "onnx int8 dynamic", "tensorrt float16 sm80"."""
         words = [self.format]

@@ -60,6 +60,11 @@ class Dataset(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def licence(self) -> str:
+        """Under which terms the data are handed out, in words; "not stated" where their source says nothing."""
+        ...
+
     def fingerprint(self, root: Path) -> str | None:
         """`DatasetFacts.digest` of what lies intact under `root`; None where something is missing or broken."""
         ...

@@ -20,6 +20,8 @@ from pipeline.datasets._base import Data, Split, digest_of_splits
 
 _SPLIT_SEED = 1234
 TEST = 360
+LICENCE = "CC BY 4.0"
+"""UCI, Optical Recognition of Handwritten Digits."""
 HELD_OUT = 137
 _FRAME, _BOX = 28, 20
 _LARGEST_VALUE = 16
@@ -27,6 +29,7 @@ _LARGEST_VALUE = 16
 
 class Digits:
     name = "digits"
+    licence = LICENCE
 
     def fingerprint(self, root: Path) -> str | None:
         try:

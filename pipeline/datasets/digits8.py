@@ -10,11 +10,12 @@ from export.bundle.errors import DataError
 from export.bundle.types import DatasetFacts
 from export.progress import Progress
 from pipeline.datasets._base import Data, Split, digest_of_splits
-from pipeline.datasets.digits import HELD_OUT, TEST, shuffled_order, table
+from pipeline.datasets.digits import HELD_OUT, LICENCE, TEST, shuffled_order, table
 
 
 class Digits8:
     name = "digits-8x8"
+    licence = LICENCE
 
     def fingerprint(self, root: Path) -> str | None:
         try:

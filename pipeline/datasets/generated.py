@@ -14,6 +14,8 @@ from export.bundle.types import DatasetFacts
 from export.progress import Progress
 from pipeline.datasets._base import Data, Split, digest_of_splits
 
+MADE_HERE = "none needed: the points are computed"
+"""The licence of data that no one hands out."""
 FITTED = "fitted and judged on the same points, as the document does"
 _SINE_POINTS = 1000
 
@@ -38,6 +40,7 @@ class Generated:
     """Name of the input."""
     points: Callable[[np.random.RandomState], Points]
     seed: int = 0
+    licence: str = MADE_HERE
 
     def drawn(self, seed: int) -> Generated:
         return Generated(name=self.name, input=self.input, points=self.points, seed=seed)

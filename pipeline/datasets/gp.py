@@ -10,7 +10,7 @@ import numpy as np
 from export.bundle.errors import DataError
 from export.progress import Progress
 from pipeline.datasets._base import Data, Split, digest_of_splits, not_whole
-from pipeline.datasets.generated import same_points
+from pipeline.datasets.generated import MADE_HERE, same_points
 
 MD5 = "1c9641b7c6496bebb763502431dd995a"
 POINTS = 250
@@ -21,6 +21,7 @@ class Gp:
     """The lecture's file, from `ROOT/gp/gp.csv` only."""
 
     name = "gp"
+    licence = "not stated by its source"
 
     def path(self, root: Path) -> Path:
         return root / "gp" / "gp.csv"
@@ -62,6 +63,7 @@ class GpStandIn:
     """A Gaussian process of the file's size, range, length scale and noise, drawn once and for all."""
 
     name = "gp-draws"
+    licence = MADE_HERE
     _note = "a draw from a Gaussian process, not the lecture's gp.csv"
 
     def fingerprint(self, root: Path) -> str:

@@ -33,6 +33,7 @@ _SPLIT_SEED = 1234
 
 class Mnist:
     name = "mnist"
+    licence = "CC BY-SA 3.0"
 
     def __init__(self, mirrors: tuple[str, ...] = MIRRORS, md5: dict[str, str] = MD5, held_out: int = HELD_OUT) -> None:
         self._mirrors, self._md5, self._held_out = mirrors, md5, held_out

@@ -86,6 +86,7 @@ def names_in(data: bytes, where: str, count: int) -> list[str]:
 
 class Names:
     name = "names"
+    licence = "not stated by its source"
 
     def __init__(self, draw: int = 0, mirrors: tuple[str, ...] = MIRRORS, counts: Mapping[str, int] = COUNTS) -> None:
         self._draw, self._mirrors, self._counts = draw, mirrors, counts

@@ -15,7 +15,7 @@ from export.bundle.errors import PipelineError, WorkerDied
 from export.bundle.types import Artifact, Disagreement, Json, Precision, ProbeResult, Verification
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
-from serve_bench.equivalence import bands, constants, judge, quantised, records, search, structure
+from serve_bench.equivalence import bands, constants, judge, quantised, raw, records, search, structure
 from serve_bench.equivalence.probes import SPECIAL
 from serve_bench.equivalence.program import Callers
 from serve_bench.equivalence.questions import LARGEST_BATCH, Question, questions_of
@@ -66,13 +66,15 @@ class Standard:
     """The model's truth, where `truth` is that of an int8 form's own graph."""
 
     def of(self, artifact: Artifact) -> Standard:
-        """What this artifact, whose path is absolute, is judged by: an int8 form by its own graph."""
-        if artifact.precision != "int8" or self.folder is None:
+        """What this artifact, whose path is absolute, is judged by: an int8 form by its own graph, what apps embed in
+        raw values."""
+        if self.folder is None or (artifact.precision != "int8" and artifact.format != "app"):
             return self
-        truth, folder = quantised.truth_of(self.truth, artifact), self.folder / artifact.sha256
+        own = raw if artifact.format == "app" else quantised
+        truth, folder = own.truth_of(self.truth, artifact), self.folder / artifact.sha256
         folder.mkdir(exist_ok=True)
-        questions = questions_of(truth, folder)
-        return replace(self, truth=truth, questions=questions, callers=None, whole=self.truth)
+        given = replace(self, truth=truth, questions=questions_of(truth, folder), callers=None)
+        return given if artifact.format == "app" else replace(given, whole=self.truth)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ def _ask(worker: Worker, cell: Cell, standard: Standard, findings: Findings) -> 
         parts = [worker.answer(cell.key, path, min(question.batch, most)) for path in question.inputs]
         given = [name for name in truth.output_names if name in parts[0]]
         answers = {n: np.concatenate([p[n] for p in parts], axis=truth.output_axis(n)) for n in given}
+        if question.probe == "test" and cell.artifact.format == "app":
+            findings.reason = raw.why_label({n: np.concatenate([p[n] for p in parts]) for n in parts[0]})
         if question.every > 1:
             answers = {n: _every(a, truth.output_axis(n), question.every) for n, a in answers.items()}
         findings.probes += judge.probe_results(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -126,12 +127,12 @@ def squares_change(before: Float64, after: Float64, targets: Float64) -> tuple[f
     return middle, middle - half, middle + half
 
 
-def probabilities(scores: npt.NDArray[np.generic]) -> Float64:
-    """Softmax over the last axis of logits or log-probabilities (of those it is the exponential).
+def probabilities(scores: npt.NDArray[np.generic], kind: type[np.floating[Any]] = np.float64) -> npt.NDArray[Any]:
+    """Softmax over the last axis of logits or log-probabilities (of those it is the exponential), computed in `kind`.
 
     Rows that are probabilities already stay what they are.
     """
-    values = np.asarray(scores, np.float64)
+    values = np.asarray(scores, kind)
     if values.size and values.min() >= 0 and (np.abs(values.sum(-1) - 1) < 1e-3).all():
         return values
     shifted = np.exp(values - values.max(-1, keepdims=True))

@@ -19,12 +19,13 @@ from serve_bench._child import sample_count, slices
 from serve_bench.backends._helpers import batch_axis, first_line
 from serve_bench.equivalence import program
 from serve_bench.equivalence.bands import relative
+from serve_bench.equivalence.decisions import decides, probabilities
 from serve_bench.equivalence.probes import SAMPLES, synthetic, with_special_values
 from serve_bench.equivalence.truth_parts import Pool, Reference, lazily, reduced_errors
 
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
-VERSION = 3
+VERSION = 4
 FEWEST = 64
 """Samples of a random probe where the test set has no more."""
 
@@ -100,7 +101,7 @@ def _meta(reference: Reference, probes: list[str]) -> dict[str, Any]:
 
 def write(destination: Path, arrays: Arrays, meta: Mapping[str, Any]) -> None:
     """The arrays and their description as one compressed .npz, whole or not there; equal content gives equal bytes."""
-    text = json.dumps(meta, sort_keys=True).encode()
+    text = json.dumps(meta).encode()
     with atomic(destination) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays, meta=np.frombuffer(text, np.uint8))  # type: ignore[arg-type]
 
@@ -170,6 +171,11 @@ def _answers(
             found.parts.append(y64)
             found.scale = max(found.scale, float(np.abs(y64).max(initial=0.0)))
             found.distance = max(found.distance, float(np.abs(y32 - y64).max(initial=0.0)))
+            if decides("", y64) and i == 0:
+                shares = probabilities(y64)
+                found.share_scale = max(found.share_scale, float(shares.max(initial=0.0)))
+                own = probabilities(y32, np.float32)
+                found.share_distance = max(found.share_distance, float(np.abs(own - shares).max(initial=0.0)))
         done += count
         if bar is not None:
             bar.advance(done, total)
@@ -204,6 +210,11 @@ def _arrays(
             arrays[f"{probe}/output/{s.name}"] = np.concatenate(p.parts, axis=batch_axis(s) or 0)
             arrays[f"{probe}/scale/{s.name}"] = np.array(p.scale)
             arrays[f"{probe}/error/float32/{s.name}"] = np.array(relative(p.distance, p.scale))
+        shares = found[0]
+        if shares.share_scale > 0:
+            arrays.setdefault(f"{probe}/scale/probabilities", np.array(shares.share_scale))
+            error = relative(shares.share_distance, shares.share_scale)
+            arrays.setdefault(f"{probe}/error/float32/probabilities", np.array(error))
     arrays |= {key: np.array(value) for key, value in errors.items()}
     if targets is not None and targets.dtype.kind in "iu":
         arrays["test/label"] = np.asarray(targets, np.int64)

@@ -14,14 +14,20 @@ from export.bundle.store import Bundle
 from export.bundle.types import LENGTHS, Artifact
 from export.formats import tensorrt
 from serve_bench.cells import Cell, backend_named
-from serve_bench.equivalence import cell_verdict, constants, integers, judge, quantised, structure
+from serve_bench.equivalence import cell_verdict, constants, integers, judge, quantised, raw, structure
 from serve_bench.equivalence.comparators import COMPARATORS
 from serve_bench.equivalence.truth import Truth, chosen_from, few_rows
+from serve_bench.equivalence.verdict import single_of, structure_of
 from serve_bench.worker import Worker, Workers
 
 SHARES = {"test": 96, "gaussian": 64, "uniform": 32, "constant": 4, LENGTHS: 60}
 """Samples of each probe, 256 in all."""
-RUNS_ON = {"exported_program": "eager", "torchscript": "torchscript", "onnx": "onnxruntime-cpu"}
+RUNS_ON = {
+    "exported_program": "eager",
+    "torchscript": "torchscript",
+    "onnx": "onnxruntime-cpu",
+    "app": "onnxruntime-cpu",
+}
 ENGINES = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 """What runs an engine, by the flavour that built it."""
 
@@ -50,11 +56,8 @@ class Bench:
         self.task = bundle.manifest.task
         self.truths: dict[str, Truth] = {}
         self.weights = next(bundle.file(a.path) for a in bundle.artifacts if a.format == "weights")
-        self.single = next(
-            (bundle.file(a.path) for a in bundle.artifacts if a.format == "onnx" and a.precision == "float32"), None
-        )
+        self.single = single_of(bundle)
         self.program = bundle.file(bundle.program.path) if bundle.program else None
-        self.told = structure.told_of(bundle.manifest)
         self.running: dict[str, Worker] = {}
 
     def stop(self) -> None:
@@ -80,26 +83,27 @@ class Bench:
         return self._numbers(replace(artifact, path=str(engine)), folder)
 
     def _truth_of(self, artifact: Artifact) -> Truth:
-        """The model's; of an int8 form its own graph's, as it was exported."""
-        if artifact.precision != "int8":
+        """The model's; of an int8 form its own graph's, as it was exported; of what apps embed in raw values."""
+        if artifact.precision != "int8" and artifact.format != "app":
             return self.truth
         if artifact.sha256 not in self.truths:
             sound = next(a for a in self.bundle.artifacts if a.sha256 == artifact.sha256)
-            self.truths[artifact.sha256] = quantised.truth_of(self.truth, self.bundle.resolve(sound))
+            own = raw if artifact.format == "app" else quantised
+            self.truths[artifact.sha256] = own.truth_of(self.truth, self.bundle.resolve(sound))
         return self.truths[artifact.sha256]
 
     def _constants(self, artifact: Artifact, copy: Path) -> str:
         try:
             if artifact.precision == "int8":
                 return constants.why(integers.compare(self.single, copy)) if self.single else ""
-            found = constants.compare(self.weights, copy, artifact.format, artifact.precision, self.program)
+            found = constants.compare(self.weights, copy, artifact.stored_as, artifact.precision, self.program)
         except PipelineError as error:
             return str(error)
         return constants.why(found)
 
     def _structure(self, artifact: Artifact, copy: Path) -> str:
         try:
-            return structure.why(structure.check(copy, artifact, self.told))
+            return structure.why(structure_of(self.bundle, artifact, copy))
         except PipelineError as error:
             return str(error)
 
@@ -128,7 +132,7 @@ class Bench:
         answered, others = {}, dict.fromkeys(COMPARATORS, False)
         truth, most = self._truth_of(cell.artifact), cell_verdict.largest_batch(cell.artifact)
         for probe in truth.probes:
-            path = folder / f"{probe}.npz"
+            path = folder / (f"{probe}.npz" if cell.artifact.format != "app" else f"{probe}-raw.npz")
             if not path.exists():
                 np.savez(path, **truth.inputs(probe))  # type: ignore[arg-type]
             answered[probe] = worker.answer(cell.key, path, min(max(truth.samples(probe) - 1, 1), most))

@@ -28,7 +28,7 @@ def check(path: Path, artifact: Artifact, told: Mapping[str, str] | None = None)
     BundleCorrupt where the file cannot be read.
     """
     readers = {"onnx": _onnx, "exported_program": _program, "torchscript": _torchscript}
-    reader = readers.get(artifact.format)
+    reader = readers.get(artifact.stored_as)
     if reader is None:
         return []
     try:

@@ -36,6 +36,10 @@ class Pool:
     scale: float = 0.0
     distance: float = 0.0
     """max|y32 − y64| so far."""
+    share_scale: float = 0.0
+    """Largest probability so far, where the output chooses between classes; else 0."""
+    share_distance: float = 0.0
+    """The largest distance so far of eager's probabilities in float32 from those of float64."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from export.bundle.types import Artifact, Json, Verification, to_json
 from export.progress import Progress
 from serve_bench.backends._helpers import importable
 from serve_bench.cells import Cell
-from serve_bench.equivalence import constants, integers, records, structure
+from serve_bench.equivalence import constants, integers, raw, records, structure
 from serve_bench.equivalence.cell_verdict import Findings, Read, Standard, verification, verify_cell
 from serve_bench.equivalence.program import Callers
 from serve_bench.equivalence.questions import questions_of
@@ -108,23 +108,40 @@ def short(record: Verification) -> str:
 def _read(bundle: Bundle, artifact: Artifact) -> Read:
     """What constants and structure say. Zip and protobuf are read, nothing is run: no trust is needed."""
     try:
-        found = tuple(structure.check(bundle.file(artifact.path), artifact, structure.told_of(bundle.manifest)))
+        found = tuple(structure_of(bundle, artifact, bundle.file(artifact.path)))
     except PipelineError as error:
         found = (str(error),)
     return Read(constants=_constants(bundle, artifact), structure=found)
 
 
+def structure_of(bundle: Bundle, artifact: Artifact, path: Path) -> list[str]:
+    """Everything in which the file at `path` is not what `artifact` of this bundle promises; what apps embed is also
+    held against model.onnx, node for node."""
+    if artifact.format != "app":
+        return structure.check(path, artifact, structure.told_of(bundle.manifest))
+    said = structure.check(path, artifact, raw.told_of(bundle.manifest, artifact))
+    single = single_of(bundle)
+    return said if single is None else [*said, *raw.differences(path, single, bundle.manifest, artifact)]
+
+
+def single_of(bundle: Bundle) -> Path | None:
+    """The bundle's float32 ONNX file, checked; None where it has none."""
+    return next(
+        (bundle.file(a.path) for a in bundle.artifacts if a.format == "onnx" and a.precision == "float32"), None
+    )
+
+
 def _constants(bundle: Bundle, artifact: Artifact) -> Mapping[str, Json]:
     """What the bit check of one artifact's constants finds; empty where there is nothing to compare."""
     kept = next((a for a in bundle.artifacts if a.format == "weights"), None)
-    if kept is None or artifact.format not in constants.READABLE:
+    if kept is None or artifact.stored_as not in constants.READABLE:
         return {}
     try:
         if artifact.precision == "int8":
-            single = next((a for a in bundle.artifacts if a.format == "onnx" and a.precision == "float32"), None)
-            return integers.compare(bundle.file(single.path), bundle.file(artifact.path)) if single else {}
+            single = single_of(bundle)
+            return integers.compare(single, bundle.file(artifact.path)) if single else {}
         program = bundle.file(bundle.program.path) if bundle.program else None
         weights, path = bundle.file(kept.path), bundle.file(artifact.path)
-        return constants.compare(weights, path, artifact.format, artifact.precision, program)
+        return constants.compare(weights, path, artifact.stored_as, artifact.precision, program)
     except PipelineError as error:
         return {"mismatched": [str(error)]}

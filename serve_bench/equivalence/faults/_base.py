@@ -39,7 +39,7 @@ class Subject:
 
 def model_of(subject: Subject) -> Any | None:
     """The ModelProto of an ONNX file, its graph alone; None where the subject is of another format."""
-    if subject.artifact.format != "onnx":
+    if subject.artifact.stored_as != "onnx":
         return None
     import onnx
 

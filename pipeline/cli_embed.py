@@ -1,0 +1,75 @@
+"""`pipeline embed`: an app around a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.flags import COMMON
+
+
+class _OrWrite(click.Group):
+    """`embed BUNDLE …` is `embed write BUNDLE …`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["write", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_OrWrite, short_help="an app around the model")
+def embed() -> None:
+    """Write an app around a bundle's app.onnx, or check that model on the runtimes at hand.
+
+    \b
+    pipeline embed artifacts/cnn --target web --out digits
+    pipeline embed artifacts/names-rnn --target python --out names
+    pipeline embed check artifacts/cnn
+    """
+
+
+@embed.command(short_help="write the app (the default)")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--target", required=True, metavar="NAME", help="python, web, node, c or triton.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the app.")
+@click.option("--force", is_flag=True, help="Replace the folder where it holds files.")
+@click.option("--single-file", is_flag=True, help="Of web: one HTML file that opens from disk.")
+@click.option(
+    "--runtime",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Of web: folder of onnxruntime-web's files, instead of fetching them with npm.",
+)
+@COMMON
+def write(
+    bundle: Path,
+    target: str,
+    out: Path,
+    force: bool,
+    single_file: bool,
+    runtime: Path | None,
+    quiet: bool,
+    as_json: bool,
+    **_: Any,
+) -> None:
+    """Write a small, complete app around BUNDLE's app.onnx to --out, with its own README and a test.
+
+    \b
+    pipeline embed artifacts/cnn --target web --out digits
+    pipeline embed artifacts/cnn --target web --single-file --out digits
+    pipeline embed artifacts/cnn --target triton --out repository
+    """
+    from export.bundle.store import Bundle
+    from serve_bench.embed._base import EmbedOptions
+    from serve_bench.embed._write import embed as embedded
+
+    options = EmbedOptions(single_file=single_file, runtime=runtime)
+    said = embedded(Bundle.open(bundle), target, options, out, force=force)
+    if as_json:
+        import json
+
+        files = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+        click.echo(json.dumps({"folder": str(out), "target": target, "files": files}, indent=1))
+    elif not quiet:
+        click.echo(said)

@@ -1,0 +1,1 @@
+"""Apps around a bundle's app.onnx: one target a file."""

@@ -1,0 +1,45 @@
+"""Writing an app: whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import cast
+
+from export.bundle.errors import BackendUnavailable, UsageError
+from export.bundle.store import Bundle
+from export.registry import entries, entry
+from serve_bench.embed._base import EmbedOptions, Target, kit_of
+
+PACKAGE = "serve_bench.embed"
+
+
+def targets() -> dict[str, Target]:
+    return cast("dict[str, Target]", entries(PACKAGE))
+
+
+def embed(bundle: Bundle, target: str, options: EmbedOptions, out: Path, *, force: bool = False) -> str:
+    """Writes the app `target` around the bundle to the folder `out`, and returns what to type now.
+
+    The folder is made beside its place and renamed, so that a failure leaves nothing. Raises UnknownName, UsageError
+    where `out` is a file, or a folder that holds something and `force` is not given; BackendUnavailable where the app
+    cannot be written here.
+    """
+    chosen = cast(Target, entry(PACKAGE, "target", target))
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; name a folder with --out")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise UsageError(f"{out}: holds files already; name another folder with --out, or replace them with --force")
+    kit = kit_of(bundle)
+    if reason := chosen.missing(kit, options):
+        raise BackendUnavailable(f"{target}: {reason}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        made = Path(folder) / "app"
+        made.mkdir()
+        chosen.write(kit, options, made)
+        if out.exists():
+            out.rename(Path(folder) / "before")
+        shutil.move(made, out)
+    return chosen.first_steps(kit, options, out)
