@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,6 +13,7 @@ from export.bundle.files import sha256_of_file
 from export.bundle.store import EXECUTABLE, MANIFEST, Bundle, Manifest
 from export.bundle.types import Artifact
 from serve_bench.equivalence.decisions import accuracy_interval, mean_interval
+from serve_bench.equivalence.stored import unreadable
 from serve_bench.equivalence.truth import Truth
 from serve_bench.reports import _tables as tables
 from serve_bench.reports.summary import Subject, Summary, summarise
@@ -68,6 +70,8 @@ class Card:
     family: str
     """Architecture family in words; empty where the graph does not say."""
     parameters: int | None
+    licence: str
+    """Of the data, as app.onnx states it; empty where nothing in the bundle does."""
     figures: tuple[Figure, ...]
     """The trained model's first."""
     files: tuple[File, ...]
@@ -105,6 +109,7 @@ def card_of(bundle: Bundle) -> Card:
         summary=summary,
         family=_family(manifest),
         parameters=parameters if isinstance(parameters, int) else None,
+        licence=licence_of(bundle),
         figures=tuple(_figures(bundle, summary)),
         files=tuple(_files(bundle)),
         libraries=tuple(_libraries(manifest)),
@@ -123,6 +128,25 @@ def _family(manifest: Manifest) -> str:
     graphs = [a for a in manifest.artifacts if a.format == "onnx"]
     operators = {str(o) for a in graphs for o in a.facts.get("operators", ())}
     return next((name for known, name in FAMILIES if known & operators), "")
+
+
+def licence_of(bundle: Bundle) -> str:
+    """The licence of the data as the metadata of app.onnx state it; empty without one.
+
+    Raises BundleCorrupt where app.onnx cannot be read.
+    """
+    app = next((a for a in bundle.artifacts if a.format == "app"), None)
+    if app is None:
+        return ""
+    import onnx
+
+    path = bundle.file(app.path)
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        licence = json.loads({p.key: p.value for p in model.metadata_props}.get("dataset", "{}")).get("licence", "")
+    except Exception as error:
+        raise unreadable(path, "onnx", error) from error
+    return str(licence)
 
 
 def _figures(bundle: Bundle, summary: Summary) -> Iterator[Figure]:
@@ -208,7 +232,8 @@ def _limits(bundle: Bundle, summary: Summary) -> Iterator[str]:
     executable = [a.path for a in bundle.artifacts if a.format in EXECUTABLE]
     if executable:
         yield f"{', '.join(executable)} can run code when opened: open them only where you trust who signed the bundle."
-    yield "The bundle records no licence, neither of the weights nor of the data."
+    data = "" if licence_of(bundle) else ", nor of the data"
+    yield f"The bundle states no licence of the weights{data}."
 
 
 def _limits_of_figures(manifest: Manifest) -> Iterator[str]:

@@ -63,7 +63,12 @@ def _parameters(card: Card) -> Json:
     manifest = card.manifest
     data = manifest.dataset
     trained = manifest.training.recipe is not None and manifest.task in ("classification", "regression")
-    facts = [("digest", data.digest), ("training samples", data.train), ("validation samples", data.validation)]
+    facts = [
+        ("licence", card.licence),
+        ("digest", data.digest),
+        ("training samples", data.train),
+        ("validation samples", data.validation),
+    ]
     return _filled(
         {
             "approach": {"type": "supervised"} if trained else {},

@@ -63,7 +63,8 @@ def _training(card: Card) -> Iterator[str]:
     data, recipe, published = manifest.dataset, manifest.training.recipe, manifest.published
     yield from ("## Data and training", "")
     counts = f"{data.train:,} training, {data.validation:,} validation, {data.test:,} test samples"
-    pairs = [("Data", f"{data.name}: {counts}"), ("Digest of the data", data.digest), ("About the data", data.note)]
+    pairs = [("Data", f"{data.name}: {counts}"), ("Licence of the data", card.licence)]
+    pairs += [("Digest of the data", data.digest), ("About the data", data.note)]
     if recipe:
         steps = f"{recipe.epochs} epochs, batch {recipe.batch_size}, {recipe.optimizer}, {recipe.loss}"
         pairs += [("Recipe", f"{recipe.name}: {steps}, {recipe.schedule}, seed {manifest.training.seed}")]

@@ -123,7 +123,7 @@ def test_limits_name_what_was_not_verified_and_what_the_figures_do_not_say(bundl
         "torchscript on torchscript (cpu) is not the same: probe 'test'",
         "Not run: tensorrt: no NVIDIA GPU found",
         "model.torchscript, engines/sm80/model.tensorrt can run code when opened",
-        "records no licence",
+        "states no licence of the weights, nor of the data.",
     ):
         assert said in text
     assert card_of(bundle).tradeoffs == (
@@ -136,6 +136,26 @@ def test_a_bundle_without_test_data_says_so(tmp_path):
     text = "\n".join(card_of(make(tmp_path / "b", {"model.onnx": "graph"})).limits)
     assert "no labelled test data" in text
     assert "Figures are of" not in text
+
+
+def with_app(root: Path, metadata: dict[str, str]) -> Bundle:
+    import onnx
+
+    model = onnx.ModelProto()
+    onnx.helper.set_model_props(model, metadata)
+    return make(root, {"model.app": model.SerializeToString()})
+
+
+def test_the_licence_of_the_data_is_what_the_app_states(tmp_path):
+    stated = with_app(tmp_path / "a", {"dataset": '{"licence": "CC BY 4.0"}'})
+    assert card_of(stated).licence == "CC BY 4.0"
+    assert card_of(stated).limits[-1] == "The bundle states no licence of the weights."
+    assert "- **Licence of the data**: CC BY 4.0" in render("markdown", stated)
+    assert '"pipeline:licence"' in render("cyclonedx", stated)
+    assert card_of(with_app(tmp_path / "b", {})).licence == ""
+    for number, words in enumerate(("[]", "x")):
+        with pytest.raises(BundleCorrupt, match="cannot be read as onnx"):
+            card_of(with_app(tmp_path / f"c{number}", {"dataset": words}))
 
 
 def test_a_damaged_payload_has_no_card(bundle):
