@@ -56,7 +56,7 @@ def unpack(
         members = _judged(archive, opened, max_size)
         with _folder_beside(target) as temporary:
             _write(archive, opened, members, temporary, max_size)
-            found = _checked(archive, temporary, target, public_key)
+            found = _checked(archive, temporary, public_key)
             temporary.rename(target)
     return target, found
 
@@ -176,7 +176,7 @@ def _write(archive: Path, opened: zipfile.ZipFile, members: list[zipfile.ZipInfo
                 raise refuse(archive, f"is damaged at {info.filename!r}: copy it again") from error
 
 
-def _checked(archive: Path, folder: Path, target: Path, public_key: Path | None) -> Integrity:
+def _checked(archive: Path, folder: Path, public_key: Path | None) -> Integrity:
     """Signature and integrity of what lies in `folder`; what is said of it names the archive."""
     try:
         if public_key is not None:
