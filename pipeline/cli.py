@@ -11,9 +11,13 @@ import click
 
 from pipeline import __version__
 from pipeline.cli_bench import bench
+from pipeline.cli_card import card
 from pipeline.cli_compare import compare
 from pipeline.cli_embed import embed
+from pipeline.cli_pack import pack, unpack
 from pipeline.cli_predict import predict
+from pipeline.cli_sign import sign
+from pipeline.cli_verify import verify
 from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, TARGET, TRAINING, stack
 from pipeline.group import Group
 
@@ -154,51 +158,6 @@ def export(quiet: bool, as_json: bool, **given: Any) -> None:
     _finish(export_own(options=_options(**given), progress=progress, **own), as_json)
 
 
-@main.command(short_help="is every exported form the same model?")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--reference", type=click.Path(path_type=Path), help="A .pt2 to judge a bare file by.")
-@click.option("--inputs", type=click.Path(path_type=Path), help="Samples for a bare file: an .npz.")
-@click.option(
-    "--self-test", is_flag=True, help="Put deliberate faults into copies of every form, and count what is caught."
-)
-@click.option(
-    "--minutes",
-    type=click.FloatRange(0.01),
-    default=9.0,
-    show_default=True,
-    help="Of a self-test: then it ends, and the next one goes on.",
-)
-@DEVICE
-@stack(JUDGING, COMMON)
-def verify(
-    bundle: Path,
-    reference: Path | None,
-    inputs: Path | None,
-    self_test: bool,
-    minutes: float,
-    quiet: bool,
-    as_json: bool,
-    **given: Any,
-) -> None:
-    """Does every exported form in BUNDLE compute what the model computes? Exit status 1 where one does not.
-
-    \b
-    pipeline verify artifacts/cnn
-    pipeline verify artifacts/cnn --backend onnxruntime-cpu --fresh
-    pipeline verify model.onnx --reference model.pt2 --inputs x.npz
-    pipeline verify artifacts/cnn --self-test
-    """
-    from pipeline.run import self_test_bundle, verify_path
-    from pipeline.verdict_table import print_self_test, print_verifications
-
-    options, progress = _options(**given), _progress(quiet)
-    if self_test:
-        return print_self_test(self_test_bundle(bundle, minutes, options, progress), as_json=as_json)
-    judged = verify_path(bundle, reference, inputs, options, progress)
-    print_verifications(judged, bundle.resolve().name, as_json=as_json)
-    return judged.raise_for_failures()
-
-
 @main.command(short_help="the report, from the records")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "report_format", help="markdown, html, json or csv; default by the suffix of --output.")
@@ -260,6 +219,11 @@ def doctor(device: str, as_json: bool, **_: Any) -> None:
 
 main.add_command(bench)
 main.add_command(compare)
+main.add_command(verify)
+main.add_command(sign)
+main.add_command(pack)
+main.add_command(unpack)
+main.add_command(card)
 main.add_command(embed)
 main.add_command(predict)
 if __name__ == "__main__":

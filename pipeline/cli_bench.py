@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
-from pipeline.flags import COLD, COMMON, DEVICE, JUDGING, MEASURING, SCENARIOS, SWEEPING, stack
+from pipeline.flags import COLD, COMMON, DEVICE, JUDGING, MEASURING, PUBLIC_KEY, SCENARIOS, SWEEPING, stack
 
 
 @click.command(short_help="measure again")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@PUBLIC_KEY
 @DEVICE
 @stack(JUDGING, MEASURING, COLD, SWEEPING, SCENARIOS, COMMON)
-def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -> None:
+def bench(bundles: tuple[Path, ...], public_key: Path | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Measure BUNDLES again: what has no verdict here is verified first, what failed is not measured.
 
     With --sweep, one axis is measured point by point instead; with --scenario, LoadGen's scenarios run instead:
@@ -28,11 +29,13 @@ def bench(bundles: tuple[Path, ...], quiet: bool, as_json: bool, **given: Any) -
     pipeline bench artifacts/cnn --scenario SingleStream --scenario Server --latency-bound 10ms
     """
     from pipeline.cli import _options, _progress
+    from pipeline.cli_verify import signer_of
     from pipeline.run import bench_paths
     from pipeline.scenario_table import print_scenario_outcome
     from pipeline.sweep_table import print_sweeps
     from pipeline.table import print_outcome, print_outcomes
 
-    options = _options(**given)
+    signed = public_key is not None and all(signer_of(bundle, public_key) for bundle in bundles)
+    options = _options(**given | {"trust": given["trust"] or signed})
     show = print_sweeps if options.sweeps else print_scenario_outcome if options.scenarios else print_outcome
     print_outcomes(bench_paths(bundles, options, _progress(quiet)), as_json=as_json, show=show)

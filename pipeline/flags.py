@@ -77,6 +77,12 @@ DEVICE = click.option(
     show_default=True,
     help="cpu or cuda alone; auto: both, and training on the GPU, where there is one.",
 )
+PUBLIC_KEY = click.option(
+    "--public-key",
+    type=click.Path(path_type=Path),
+    metavar="PEM",
+    help="Check the signature of payload/ by this key first, offline.",
+)
 OUT = click.option(
     "--out", type=click.Path(path_type=Path), default=Path("artifacts"), show_default=True, help="Bundles go here."
 )

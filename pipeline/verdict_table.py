@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from export.bundle.types import Verification
+from export.bundle.integrity import Integrity
+from export.bundle.types import Verification, to_json
 from pipeline.table import print_absent, print_json, table
 
 
@@ -55,6 +56,20 @@ def print_self_test(result: Any, *, as_json: bool) -> None:
         print(f"{artifact}: not tried: {reason}")
     if result.left:
         print(f"{result.left} faults are left: run the same command again")
+
+
+def print_integrity(found: Integrity, signer: str, *, as_json: bool) -> None:
+    """A line for every finding; where there is none, what was checked. `signer` is a checked key's, or empty."""
+    if as_json:
+        print_json(to_json(found) | {"signed_by": signer or None})
+        return
+    for finding in found.findings:
+        print(finding)
+    if not found.findings:
+        earlier = f" ({found.earlier:,} of payloads published earlier)" if found.earlier else ""
+        print(f"as written: {found.files:,} files of payload/, {found.records:,} records{earlier}")
+    if signer:
+        print(f"signed by the key {signer}")
 
 
 def _verified_row(v: Verification) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ PipelineError                 one line: what is wrong, where, and what to do; ex
 │   ├── BundleCorrupt         a file is not what the manifest says
 │   ├── BundleTooNew          the manifest was written by a later version
 │   ├── BundleBusy            another run holds the lock
+│   ├── SignatureFailed       no signature, another key's, or one of other files
+│   ├── ArchiveRefused        an archive that would harm, or is not whole
 │   └── Untrusted             an executable form from elsewhere, without --trust
 ├── ExportError               a format could not be written
 ├── BackendUnavailable        the backend cannot run here; says why and the remedy
@@ -62,6 +64,14 @@ class BundleTooNew(BundleError):
 
 
 class BundleBusy(BundleError):
+    pass
+
+
+class SignatureFailed(BundleError):
+    pass
+
+
+class ArchiveRefused(BundleError):
     pass
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle.errors import BundleCorrupt, BundleError, BundleTooNew, Untrusted
-from export.bundle.files import canonical_json, digest_of, inside, sha256_of_file
+from export.bundle.files import canonical_json, digest_of, inside, sha256_of_bytes, sha256_of_file
 from export.bundle.trust import sealed_here
 from export.bundle.types import (
     Artifact,
@@ -30,6 +31,8 @@ from export.bundle.types import (
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+CHECKSUM, CHECKSUM_BYTES = re.compile(rb'\{"checksum":"[0-9a-f]{64}",'), 79
+"""What a line of records begins with, and how long that is."""
 EXECUTABLE = ("exported_program", "torchscript", "aotinductor", "tensorrt")
 """Formats that run code of their own when they are opened."""
 
@@ -97,13 +100,19 @@ def manifest_bytes(manifest: Manifest) -> bytes:
     return json.dumps(value | {"digest": digest_of(value)}, indent=1, ensure_ascii=False).encode() + b"\n"
 
 
-def _body(line: bytes) -> dict[str, Any] | None:
-    """What a line of records holds; None where it is cut short or its checksum is not its own."""
+def record_body(line: bytes) -> dict[str, Any] | None:
+    """What a line of records holds, "payload" and "record"; None where it is cut short or any byte of it was changed.
+
+    A line is `{"checksum":"<sha256>",` and the rest of its body in canonical JSON; the checksum is that of the body's
+    bytes, `{` and the rest, so that a change which leaves the values alone (an escape, an exponent) is one too.
+    """
+    rest = line[CHECKSUM_BYTES:]
+    if not CHECKSUM.fullmatch(line[:CHECKSUM_BYTES]) or sha256_of_bytes(b"{" + rest).encode() != line[13:77]:
+        return None
     try:
-        body: dict[str, Any] = json.loads(line)
-        checksum = body.pop("checksum")
-        return body if digest_of(body) == checksum and {"payload", "record"} <= body.keys() else None
-    except (ValueError, KeyError, TypeError, AttributeError):
+        body: dict[str, Any] = json.loads(b"{" + rest)
+        return body if {"payload", "record"} <= body.keys() else None
+    except (ValueError, RecursionError):
         return None
 
 
@@ -121,7 +130,7 @@ def read_manifest(payload: Path) -> tuple[Manifest, str]:
         schema = value["schema"]
         digest = value.pop("digest")
         found = digest_of(value)  # a number too large for JSON is no number: a ValueError
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleCorrupt(f"{path}: is cut off or damaged; run `pipeline train-export` again") from error
     if isinstance(schema, int) and schema > SCHEMA:
         raise BundleTooNew(f"{path}: has schema {schema}, this version reads up to {SCHEMA}; upgrade pipeline")
@@ -216,7 +225,7 @@ class Bundle:
         if artifact.format in EXECUTABLE and not (self.made_here or self.trust):
             raise Untrusted(
                 f"{path}: can run code of its own and this bundle was not made here; "
-                "add --trust if you trust where it came from"
+                "add --trust if you trust where it came from, or --public-key to check who signed it"
             )
         return replace(artifact, path=str(path.resolve()))
 
@@ -246,8 +255,8 @@ class Bundle:
         """Lines of the records that are left out, as "measurement.jsonl line 3": cut short, or changed afterwards."""
         found = []
         for path in sorted(self.records.glob("*.jsonl")):
-            for number, line in enumerate(path.read_bytes().splitlines(), 1):
-                if line and _body(line) is None:
+            for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+                if line and record_body(line) is None:
                     found.append(f"{path.name} line {number}")
         return found
 
@@ -256,5 +265,5 @@ class Bundle:
         path = self.records / f"{kind}.jsonl"
         if not path.is_file():
             return []
-        bodies = map(_body, path.read_bytes().splitlines())
+        bodies = map(record_body, path.read_bytes().split(b"\n"))
         return [body["record"] for body in bodies if body is not None and body["payload"] == self.digest]

@@ -2,7 +2,9 @@
 
 A bundle's executable forms are opened only where its manifest carries a seal that this user's own key made:
 HMAC-SHA256 over the manifest's digest. The key never leaves the user's state folder, so a bundle from elsewhere has
-no valid seal, whatever it carries.
+no valid seal, whatever it carries. Signing (`export.bundle.signing`) neither needs nor makes a seal: a signature that
+holds is a second ground for trust, for the one command that was given the public key. An archive carries no seal, so
+that what was unpacked is not trusted even where it was made; `unpack` makes none.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ def cell(text: str) -> str:
     return text
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
     yield "| " + " | ".join(headings) + " |"
     yield "| " + " | ".join(["---"] * left + ["---:"] * (len(headings) - left)) + " |"
     for row in rows:
@@ -45,7 +45,7 @@ def _latency(summary: Summary, batch: int, boundary: Boundary) -> Iterator[str]:
             continue
         rest = [getattr(line, name) for name in tails]
         body.append([name, line.p50, line.ratio, line.word, *rest, line.throughput, line.error, line.verdict])
-    yield from _table(headings, body)
+    yield from table(headings, body)
 
 
 def _equivalence(summary: Summary) -> Iterator[str]:
@@ -66,14 +66,14 @@ def _equivalence(summary: Summary) -> Iterator[str]:
     yield from ("## Is it the same model?", "", summary.verdict, "")
     if reasons := tables.reasons(summary):
         yield from (*(f"- **{cell(label)}**: {cell(why)}" for label, why in reasons), "")
-    yield from _table(tables.form_headings(metrics, labelled), rows)
+    yield from table(tables.form_headings(metrics, labelled), rows)
     yield from (tables.ERROR_LEGEND, "")
     if ledger := tables.ledger(summary):
         yield from ("### Precision ledger", "")
-        yield from _table(tables.LEDGER_HEADINGS, ledger, 4)
+        yield from table(tables.LEDGER_HEADINGS, ledger, 4)
     if special := tables.special(summary):
         yield from ("### NaN and infinity", "", tables.SPECIAL_LEGEND, "")
-        yield from _table(tables.SPECIAL_HEADINGS, special, 2)
+        yield from table(tables.SPECIAL_HEADINGS, special, 2)
 
 
 def _again(summary: Summary) -> str:
@@ -83,7 +83,7 @@ def _again(summary: Summary) -> str:
 def _section(section: Section) -> Iterator[str]:
     yield from (f"## {section.title}", "")
     width = len(section.headings)
-    yield from _table(section.headings, [(*row, *[""] * (width - len(row))) for row in section.rows])
+    yield from table(section.headings, [(*row, *[""] * (width - len(row))) for row in section.rows])
     yield from (section.legend, "")
 
 
@@ -92,7 +92,7 @@ def _roofline(roof: _ceiling.Roofline) -> Iterator[str]:
     for sentence in _ceiling.sentences(roof):
         yield from (cell(sentence), "")
     if roof.ceilings:
-        yield from _table(_ceiling.HEADINGS, _ceiling.lines(roof))
+        yield from table(_ceiling.HEADINGS, _ceiling.lines(roof))
         yield from (_ceiling.LEGEND, "")
 
 
@@ -114,16 +114,16 @@ def _one(summary: Summary) -> Iterator[str]:
         yield from ("## Sweeps", "")
     for sweep in summary.sweeps:
         yield from (f"### {cell(_sweeps.title(sweep))}", "")
-        yield from _table(_sweeps.headings(sweep), [line.cells for line in _sweeps.lines(sweep)])
+        yield from table(_sweeps.headings(sweep), [line.cells for line in _sweeps.lines(sweep)])
         yield from (cell(_sweeps.legend(sweep)), "")
     for section in summary.sections:
         yield from _section(section)
     if summary.roofline:
         yield from _roofline(summary.roofline)
-    yield from _scenarios.markdown(summary, _table, cell)
+    yield from _scenarios.markdown(summary, table, cell)
     if summary.absent:
         yield from ("## Not run", "")
-        yield from _table(tables.ABSENT_HEADINGS, tables.absent(summary), 3)
+        yield from table(tables.ABSENT_HEADINGS, tables.absent(summary), 3)
     if summary.measuring:
         yield from ("## How it was measured", "")
         yield from _facts(summary.measuring)
@@ -136,7 +136,7 @@ def _beside(summaries: Sequence[Summary]) -> Iterator[str]:
     headings, rows = _side.table(summaries)
     if rows:
         yield from (f"# {_side.TITLE}", "")
-        yield from _table([cell(h) for h in headings], rows)
+        yield from table([cell(h) for h in headings], rows)
         yield from (_side.LEGEND, "")
 
 

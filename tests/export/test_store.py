@@ -10,67 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle.environment import environment
 from export.bundle.errors import BundleBusy, BundleCorrupt, BundleError, BundleTooNew, Untrusted
 from export.bundle.files import canonical_json, digest_of, inside, write_atomic
-from export.bundle.store import SCHEMA, Bundle, Manifest, Training
-from export.bundle.types import Artifact, DatasetFacts, Preprocess, TensorSpec, to_json
+from export.bundle.store import SCHEMA, Bundle
 from export.bundle.workspace import workspace
+from tests.export.small_bundle import make, manifest
 
 
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path, monkeypatch):
     monkeypatch.setenv("PIPELINE_STATE", str(tmp_path / "state"))
-
-
-def manifest(stages) -> Manifest:
-    spec = TensorSpec(name="x", dtype="float32", shape=("batch", 2))
-    artifacts = [
-        Artifact(
-            format=kind,
-            precision="float32",
-            path=path,
-            sha256=sha,
-            content=sha,
-            bytes=1,
-            parent=None,
-            producers={},
-            build_seconds=0.0,
-            inputs=(spec,),
-            outputs=(spec,),
-        )
-        for stage in stages.values()
-        for path, sha in stage.files.items()
-        for kind in [stage.facts["format"]]
-    ]
-    return Manifest(
-        schema=SCHEMA,
-        model="tiny",
-        task="classification",
-        description="",
-        inputs=(spec,),
-        outputs=(spec,),
-        preprocess=Preprocess(),
-        labels=(),
-        published=None,
-        dataset=DatasetFacts(name="user", digest="d", train=0, validation=0, test=0),
-        training=Training(recipe=None, seed=0, seconds=0.0, metrics={}),
-        artifacts=tuple(artifacts),
-        stages=to_json(stages),
-        environment=environment(),
-        created="2026-01-01T00:00:00+00:00",
-    )
-
-
-def make(root: Path, files: dict[str, str]) -> Bundle:
-    """A published bundle with one stage a file; the stage's format is the file's suffix."""
-    with workspace(root) as place:
-        stages = {}
-        for name, text in files.items():
-            with place.writing(name) as temporary:
-                temporary.write_text(text)
-            stages[name] = place.commit(name, f"key of {text}", [name], {"format": name.rpartition(".")[2]})
-        return place.publish(stages, manifest)
 
 
 @pytest.fixture
