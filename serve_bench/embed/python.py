@@ -72,7 +72,7 @@ def _values(kit: Kit, module: str) -> dict[str, str]:
         "EXAMPLE": _example(kit),
         "IMAGES": IMAGES if _words.kind_of(kit) == "image" else "",
         "SAMPLES": _samples(kit),
-        "ANSWER": "`label`, `probability`, `probabilities`" if classifies else "`value`, a list of numbers",
+        "ANSWER": "`label`, `probability` and `probabilities`" if classifies else "`value`, a list of numbers",
         "INTERFACE": _words.interface(kit),
         "SAMPLE_COUNT": str(kit.golden.samples),
     }

@@ -42,7 +42,7 @@ class Answer:
 
     def __str__(self) -> str:
         if self.label is not None:
-            return f"{self.label}  {self.probability:.4f}"
+            return f"{''.join(c if c.isprintable() else '?' for c in self.label)}  {self.probability:.4f}"
         return "  ".join(f"{v:.7g}" for v in self.value or ())
 
 
