@@ -1,0 +1,1 @@
+"""Runtimes that app.onnx is tried on: one a file."""
