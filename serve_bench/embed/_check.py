@@ -130,7 +130,8 @@ def judged(name: str, golden: Golden, answers: Mapping[str, Answers]) -> Checked
     if golden.labels is not None:
         close = close_calls(golden)
         for way, a in answers.items():
-            same = np.asarray(a.outputs[LABEL]) == golden.labels
+            given = np.asarray(a.outputs[LABEL])
+            same = given == golden.labels if given.shape == golden.labels.shape else np.zeros(golden.samples, bool)
             right.append(int(same.sum()))
             if (wrong := np.flatnonzero(~same & ~close)).size:
                 reasons.append(f"label of sample {wrong[0]} is wrong {way}")

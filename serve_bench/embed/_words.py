@@ -34,7 +34,7 @@ def escaped(text: str) -> str:
 
 def coded(text: str) -> str:
     """The same as code, in backticks that the text cannot end."""
-    plain = " ".join(str(text).split(" ")).replace("\n", " ")
+    plain = str(text).replace("\n", " ")
     fence = "`" * (max((len(run) for run in re.findall("`+", plain)), default=0) + 1)
     padding = " " if plain.startswith("`") or plain.endswith("`") else ""
     return f"{fence}{padding}{plain}{padding}{fence}"

@@ -13,7 +13,7 @@ from serve_bench.embed import _words
 from serve_bench.embed._base import EmbedOptions, Golden, Kit
 
 TEMPLATES = Path(__file__).with_name("_node")
-COPIED = ("index.mjs", "index.d.ts", "files.mjs", "cli.mjs", "test.mjs")
+COPIED = ("index.mjs", "index.d.mts", "files.mjs", "cli.mjs", "test.mjs")
 TYPES = ("uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64")
 """Of inputs that have a typed array."""
 IMAGES = """

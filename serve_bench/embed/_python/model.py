@@ -77,8 +77,8 @@ class Model:
         return "image" if self.inputs[0]["name"] == "pixels" else "numbers"
 
     @property
-    def shape(self) -> tuple[int | str, ...]:
-        """Of one sample: (28, 28); a string is an axis of any length."""
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample that is no text: (28, 28)."""
         return tuple(self.inputs[0]["shape"][1:])
 
     def predict(self, samples: Any) -> list[Answer]:
@@ -122,9 +122,9 @@ class Model:
     def _shaped(self, given: np.ndarray) -> np.ndarray:
         """With the axis of samples that it may lack."""
         wanted = self.shape
-        if _fits(given.shape[1:], wanted) and given.ndim == len(wanted) + 1:
+        if given.shape[1:] == wanted and given.ndim > 0:
             return given
-        if _fits(given.shape, wanted):
+        if given.shape == wanted:
             return given[None]
         if wanted == (1,) and given.ndim < 2:
             return given.reshape(-1, 1)
@@ -185,31 +185,24 @@ class Model:
         if path.suffix.lower() == ".npy":
             return _read_npy(path), ""
         if self.takes == "image":
-            height, width = (int(n) for n in self.shape)
-            pixels, note = read_image(path, height, width, float(self.inputs[0].get("high", 255)))
-            return pixels, note
+            height, width = self.shape
+            return read_image(path, height, width, float(self.inputs[0].get("high", 255)))
         return self._read_numbers(word)
 
     def _read_numbers(self, word: str) -> tuple[Any, str]:
+        import numpy as np
+
         try:
-            numbers = [float(part) for part in word.split(",")]
+            numbers = np.array([float(part) for part in word.split(",")])
         except ValueError:
             raise InputError(f"{word}: is neither numbers with commas between nor an .npy file") from None
-        size = 1
-        for n in self.shape:
-            size *= n if isinstance(n, int) else 1
+        size = int(np.prod(self.shape))
         if len(numbers) != size:
             raise InputError(f"{word}: holds {len(numbers)} numbers, a sample is {size}")
         low, high = (self.inputs[0].get(end) for end in ("low", "high"))
         outside = [v for v in numbers if low is not None and high is not None and not low <= v <= high]
         note = f"{outside[0]:g} is outside the range it was trained on, {low:g} to {high:g}" if outside else ""
-        import numpy as np
-
-        return np.array(numbers).reshape(1, *(n if isinstance(n, int) else 1 for n in self.shape)), note
-
-
-def _fits(shape: Sequence[int], wanted: Sequence[int | str]) -> bool:
-    return len(shape) == len(wanted) and all(isinstance(w, str) or n == w for n, w in zip(shape, wanted))
+        return numbers.reshape(1, *self.shape), note
 
 
 def _first_line(error: BaseException) -> str:
@@ -272,26 +265,28 @@ def _words(words: Sequence[str]) -> Iterator[str]:
                 yield line.rstrip("\r\n")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Answers each word; exit status 2 where one cannot be answered."""
+def _parsed(given: list[str]) -> Any:
     import argparse
 
-    given = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(description="Answer inputs with the model in app.onnx.")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     what = "text, numbers as 0.5 or 0.1,-2, .npy file or image file; - reads lines of stdin"
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help=what)
-    if "--" not in given:  # so that -0.5,2 is numbers
-        options = [w for w in given if w.startswith("-") and w != "-" and w[1] not in "0123456789."]
-        given = [*options, "--", *(w for w in given if w not in options)] if len(options) < len(given) else given
-    asked = parser.parse_args(given)
-    found: list[dict[str, Any]] = []
-    status = 0
+    options = [w for w in given if w.startswith("-") and w != "-" and w[1] not in "0123456789."]
+    words = [w for w in given if w not in options]
+    return parser.parse_args([*options, "--", *words] if words and "--" not in given else given)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Answers each word; exit status 2 where one cannot be answered."""
+    asked = _parsed(list(sys.argv[1:] if arguments is None else arguments))
     try:
         model = Model()
     except (InputError, ImportError) as error:
-        print(error, file=sys.stderr)
+        print(error if isinstance(error, InputError) else f"{error}: pip install -r requirements.txt", file=sys.stderr)
         return 2
+    found: list[dict[str, Any]] = []
+    status = 0
     for word in _words(asked.inputs):
         try:
             samples, note = model.read(word)

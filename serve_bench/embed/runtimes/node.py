@@ -52,7 +52,11 @@ class NodePackage:
         with tempfile.TemporaryDirectory(prefix=f".{self.name}.", dir=target.parent) as place:
             made = Path(shutil.copytree(LOCKS / self.name, Path(place) / "made"))
             self._install(made)
-            made.rename(target)
+            try:
+                made.rename(target)
+            except OSError as error:
+                if not target.is_dir():  # else another run was quicker
+                    raise BackendUnavailable(f"{target}: {error.strerror}") from error
 
     def _install(self, folder: Path) -> None:
         command = ["npm", "ci", "--onnxruntime-node-install=skip", "--no-audit", "--no-fund", "--loglevel=error"]

@@ -16,7 +16,7 @@ from serve_bench.embed.node import ENTRIES, package_name
 from serve_bench.embed.runtimes.node import ENTRIES as PACKAGES
 
 (TARGET,) = ENTRIES
-FILES = {"index.mjs", "index.d.ts", "files.mjs", "cli.mjs", "test.mjs", "package.json", "model.json", "golden.json"}
+FILES = {"index.mjs", "index.d.mts", "files.mjs", "cli.mjs", "test.mjs", "package.json", "model.json", "golden.json"}
 
 
 @pytest.fixture(scope="module")

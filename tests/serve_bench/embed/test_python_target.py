@@ -217,3 +217,24 @@ def test_a_model_that_no_app_can_be_written_around_says_so(tmp_path):
     assert "it takes x, z" in TARGET.missing(replace(kit, app=two), EmbedOptions())
     other = replace(kit.app, outputs=(replace(kit.app.outputs[0], name="boxes"),))
     assert "it gives boxes" in TARGET.missing(replace(kit, app=other), EmbedOptions())
+
+
+def test_the_module_is_python_3_9():
+    import ast
+
+    from serve_bench.embed.python import TEMPLATES
+
+    for name in ("model.py", "test_golden.py"):
+        ast.parse((TEMPLATES / name).read_text(), feature_version=(3, 9))
+
+
+def test_markdown_says_what_the_metadata_say_and_no_more(tmp_path):
+    from export.bundle.errors import ExportError
+    from serve_bench.embed._words import coded, escaped, filled
+
+    assert escaped("a <b>\n| [x](y) `c` @NAME@") == r"a \<b\> \| \[x\](y) \`c\` @NAME@"
+    assert (coded("a`b"), coded("`")) == ("``a`b``", "`` ` ``")
+    (tmp_path / "t.md").write_text("@ONE@ @TWO@")
+    assert filled(tmp_path / "t.md", {"ONE": "@TWO@", "TWO": "2"}) == "@TWO@ 2"
+    with pytest.raises(ExportError, match="@TWO@ has no value"):
+        filled(tmp_path / "t.md", {"ONE": "1"})

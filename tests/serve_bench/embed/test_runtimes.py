@@ -121,6 +121,11 @@ def test_a_wrong_label_fails_unless_float64_itself_is_undecided(tmp_path):
     assert judged("fake", close, {"all at once": answers}).passed
 
 
+def test_labels_of_another_shape_fail(tmp_path):
+    row = tried(Fake(change={"label": np.zeros((8, 1), np.int64)}), image_kit(tmp_path))
+    assert (row.passed, row.labels_right) == (False, 0)
+
+
 def test_what_is_absent_is_a_row_and_fails_only_where_it_was_asked_for(tmp_path, monkeypatch):
     kit = vector_kit(tmp_path)
     present, absent = Fake(name="here"), Fake(name="gone", reason="not installed: install it")
