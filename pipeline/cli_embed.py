@@ -73,3 +73,34 @@ def write(
         click.echo(json.dumps({"folder": str(out), "target": target, "files": files}, indent=1))
     elif not quiet:
         click.echo(said)
+
+
+@embed.command(short_help="app.onnx on the runtimes at hand")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    metavar="NAME",
+    help="Only this one, fetched where it can be; repeatable. Default: every runtime that is here.",
+)
+@COMMON
+def check(bundle: Path, runtimes: tuple[str, ...], quiet: bool, as_json: bool, **_: Any) -> None:
+    """Does BUNDLE's app.onnx give the golden answers on every runtime at hand? Exit status 1 where one is wrong.
+
+    The golden samples are asked one by one and all at once, each runtime in a process of its own. One that is not here
+    is a row with its reason; named with --runtime, it must be.
+
+    \b
+    pipeline embed check artifacts/cnn
+    pipeline embed check artifacts/cnn --runtime onnxruntime-node --json
+    """
+    from export.bundle.store import Bundle
+    from pipeline.console import Terminal
+    from pipeline.embed_table import print_check
+    from serve_bench.embed._base import kit_of
+    from serve_bench.embed._check import check as checked
+
+    found = checked(kit_of(Bundle.open(bundle)), runtimes, Terminal(quiet=quiet))
+    print_check(found, as_json=as_json)
+    found.raise_for_failures()
