@@ -13,6 +13,7 @@ from pipeline import __version__
 from pipeline.cli_bench import bench
 from pipeline.cli_compare import compare
 from pipeline.cli_embed import embed
+from pipeline.cli_predict import predict
 from pipeline.flags import COMMON, DATA, DEVICE, JUDGING, MEASURING, NO_BENCH, OUT, TARGET, TRAINING, stack
 from pipeline.group import Group
 
@@ -226,29 +227,6 @@ def report(bundles: tuple[Path, ...], report_format: str | None, output: Path | 
         write_atomic(output, text.encode())
 
 
-@main.command(short_help="answers, without torch")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("inputs", nargs=-1, required=True)
-@click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples answered at once.")
-@COMMON
-def predict(bundle: Path, inputs: tuple[str, ...], batch: int, quiet: bool, as_json: bool, **_: Any) -> None:
-    """Answer INPUTS (images, .npy, .npz, texts) with the bundle's ONNX model. Needs no torch.
-
-    Integer arrays are taken as stored (pixels 0 to 255) and go through the model's preprocessing; floating-point arrays
-    are taken as model-ready. How each was understood is said on stderr, and with --json in `read_as`. One that cannot
-    be read does not stop the others; the exit status is 1 then.
-
-    \b
-    pipeline predict artifacts/cnn digit.png
-    pipeline predict artifacts/cnn samples.npz --json
-    pipeline predict artifacts/names-rnn Satoshi
-    """
-    from pipeline.answers import answers
-    from pipeline.table import print_answers
-
-    print_answers(answers(bundle, inputs, batch, _progress(quiet)), as_json=as_json)
-
-
 @main.command(short_help="what can be trained")
 @COMMON
 def models(as_json: bool, **_: Any) -> None:
@@ -283,5 +261,6 @@ def doctor(device: str, as_json: bool, **_: Any) -> None:
 main.add_command(bench)
 main.add_command(compare)
 main.add_command(embed)
+main.add_command(predict)
 if __name__ == "__main__":
     main()

@@ -107,14 +107,20 @@ def pair(
 
 
 def measured(
-    bundle: Bundle, workers: Workers, cells: Sequence[Cell], batches: Sequence[int], seed: int, precision: float = 0.0
+    bundle: Bundle,
+    workers: Workers,
+    cells: Sequence[Cell],
+    batches: Sequence[int],
+    seed: int,
+    precision: float = 0.0,
+    budget_s: float = BUDGET_S,
 ) -> list[Measurement]:
     return measure_bundle(
         Aside(bundle),  # type: ignore[arg-type]
         workers,
         cells,
         batches,
-        BUDGET_S,
+        budget_s,
         REPLICATES,
         precision_of_ratio=precision,
         peak=False,
@@ -167,10 +173,12 @@ def loaded() -> Iterator[None]:
         other.wait()
 
 
-def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, float]:
+def ratios(
+    bundle: Bundle, workers: Workers, seed: int, precision: float = 0.02, budget_s: float = BUDGET_S
+) -> dict[str, float]:
     """Every CPU form's ratio to eager by "label, batch", from one run as `bench` takes it."""
-    cells, _ = plan(bundle.artifacts, None, "cpu")
-    records = measured(bundle, workers, cells, (1, 8, 64, 512), seed, 0.02)
+    cells = [c for c in plan(bundle.artifacts, None, "cpu")[0] if c.artifact.format != "app"]
+    records = measured(bundle, workers, cells, (1, 8, 64, 512), seed, precision, budget_s)
     medians = {
         (r.backend, r.precision, r.artifact, r.batch): stats.medians_by_replicate(r.latencies_ns, r.replicates)
         for r in records

@@ -222,19 +222,6 @@ def print_comparison(found: Any, *, as_json: bool) -> None:
         print(note)
 
 
-def print_answers(answers: Iterable[Any], *, as_json: bool) -> None:
-    if not as_json:
-        for answer in answers:
-            print(answer)
-        return
-    found: list[Any] = []
-    try:
-        found.extend(answers)
-    finally:
-        if found or sys.exc_info()[0] is None:
-            print_json(found)
-
-
 def print_doctor(statuses: Sequence[Any], *, as_json: bool) -> None:
     from export.bundle.environment import environment
     from export.registry import entries

@@ -120,8 +120,9 @@ def readable(backend: Backend, artifact: Artifact) -> bool:
         return True
     if artifact.format in getattr(backend, "also_reads", ()):
         return True
-    flavour = str(artifact.facts.get("flavour", backend.name)).replace("_", "-")
-    return artifact.format == backend.reads and (backend.reads != "tensorrt" or flavour == backend.name)
+    own = getattr(backend, "flavour", None)
+    flavour = str(artifact.facts.get("flavour", own)).replace("_", "-")
+    return artifact.format == backend.reads and (own is None or flavour == own)
 
 
 def _cells(

@@ -47,7 +47,7 @@ def read_inputs(path: Path, specs: tuple[TensorSpec, ...], preprocess: Preproces
     if path.suffix.lower() in SUFFIXES:
         return _image(path, specs, preprocess)
     if path.suffix.lower() not in (".npz", ".npy"):
-        known = ", ".join([".npz", ".npy", *sorted(SUFFIXES)])
+        known = ", ".join([".npz", ".npy", ".csv", *sorted(SUFFIXES)])
         raise DataError(f"{path}: {path.suffix or 'no suffix'} is not read; known are {known}")
     found = read_npz(path) if path.suffix.lower() == ".npz" else {"": _read_npy(path)}
     test = {name.removeprefix(STORED): array for name, array in found.items() if name.startswith(STORED)}
@@ -101,13 +101,13 @@ def _read_npy(path: Path) -> Array:
 def _image(path: Path, specs: tuple[TensorSpec, ...], preprocess: Preprocess) -> Read:
     if not takes_images(specs):
         shapes = ", ".join(f"{s.name} {s.shape}" for s in specs)
-        raise DataError(f"{path}: this model takes no one-channel images but {shapes}; give an .npz")
+        raise DataError(f"{path}: this model takes no one-channel images but {shapes}; give a .csv or an .npz")
     spec = specs[0]
     pixels, note = image_as_stored(path, int(spec.shape[2]), int(spec.shape[3]))
     ready = image_as_input(pixels, spec, preprocess)
     if ready is None:
         raise DataError(f"{path}: nothing says which range of values {spec.name!r} expects; give an .npz")
-    how = f"so {_formula(preprocess)} is applied" if scaled(preprocess) else "stretched over the model's range"
+    how = f"so {formula(preprocess)} is applied" if scaled(preprocess) else "stretched over the model's range"
     return Read({spec.name: ready}, f"image of grey values 0 to 255, {how}", note)
 
 
@@ -125,7 +125,7 @@ def _ready(path: Path, array: Array, spec: TensorSpec, preprocess: Preprocess, *
     with np.errstate(all="ignore"):
         ready = model_ready(shaped, preprocess if as_stored else Preprocess(), spec.dtype)
     _refuse_unusable(path, shaped, ready, spec)
-    return ready, _understood(array, ready, spec, preprocess, as_stored=as_stored)
+    return ready, understood(array, ready, spec, preprocess, as_stored=as_stored)
 
 
 def _refuse_unusable(path: Path, given: Array, ready: Array, spec: TensorSpec) -> None:
@@ -141,26 +141,29 @@ def _refuse_unusable(path: Path, given: Array, ready: Array, spec: TensorSpec) -
         )
 
 
-def _understood(array: Array, ready: Array, spec: TensorSpec, preprocess: Preprocess, *, as_stored: bool) -> str:
+def understood(array: Array, ready: Array, spec: TensorSpec, preprocess: Preprocess, *, as_stored: bool) -> str:
+    """How an array was taken, in words: as stored, so that it went through `preprocess`, or as model-ready."""
     if ready.dtype.kind != "f":
         return f"{array.dtype}, taken as it is"
     if as_stored and not preprocess.identity:
-        said = f"{array.dtype} taken as stored, so {_formula(preprocess)} is applied"
+        said = f"{array.dtype} taken as stored, so {formula(preprocess)} is applied"
     elif as_stored:
         said = f"{array.dtype} taken as it is: this model has no preprocessing"
     else:
         said = f"{array.dtype} taken as model-ready, so no preprocessing is applied"
         said += "; raw values are given as integers" if not preprocess.identity else ""
-    return said + _outside(ready, spec)
+    beyond = outside(ready, spec)
+    return f"{said}; {beyond}" if beyond else said
 
 
-def _formula(preprocess: Preprocess) -> str:
+def formula(preprocess: Preprocess) -> str:
+    """What preprocessing does to a stored value x, in signs."""
     scaled = "x" if preprocess.scale == 1 else f"x / {1 / preprocess.scale:g}"
     return f"({scaled} − {preprocess.mean:g}) / {preprocess.std:g}"
 
 
-def _outside(ready: Array, spec: TensorSpec) -> str:
-    """Says so where values leave the documented range by more than a hundredth of its width."""
+def outside(ready: Array, spec: TensorSpec) -> str:
+    """Says so where values of a model-ready array leave the documented range by more than a hundredth of its width."""
     if spec.low is None or spec.high is None:
         return ""
     slack = (spec.high - spec.low) / 100
@@ -168,7 +171,7 @@ def _outside(ready: Array, spec: TensorSpec) -> str:
     least, most = float(values.min()), float(values.max())
     if least >= spec.low - slack and most <= spec.high + slack:
         return ""
-    return f"; that gives the model {least:.4g} to {most:.4g}, outside its range of {spec.low:.4g} to {spec.high:.4g}"
+    return f"that gives the model {least:.4g} to {most:.4g}, outside its range of {spec.low:.4g} to {spec.high:.4g}"
 
 
 def shaped_like(array: Array, spec: TensorSpec) -> Array | None:

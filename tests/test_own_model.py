@@ -99,7 +99,7 @@ def test_an_lstm_with_weights_and_dynamic_batch(run, lstm):
 def test_resnet_18_with_random_weights(run, tmp_path):
     (tmp_path / "net.py").write_text(RESNET)
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / "x.npz", x=rng.standard_normal((8, 3, 64, 64)).astype(np.float32))
+    np.savez(tmp_path / "x.npz", x=rng.standard_normal((8, 3, 32, 32)).astype(np.float32))
     words = ("--inputs", tmp_path / "x.npz", "--dynamic", "batch", "--out", tmp_path, "--name", "resnet18")
     result = run("export", f"{tmp_path / 'net.py'}:build", *words, *QUICK)
     assert result.returncode == 0, result.stderr

@@ -51,7 +51,8 @@ class OnnxRuntimeCpu:
 class OnnxRuntimeCuda:
     name = "onnxruntime-cuda"
     reads = "onnx"
-    also_reads = ("app",)
+    also_reads: tuple[str, ...] = ("app",)
+    cuda_graph = False
     family = "onnxruntime-cuda"
     preload: tuple[str, ...] = ("onnxruntime", "onnx")
     provider = "CUDAExecutionProvider"
@@ -95,18 +96,21 @@ class OnnxRuntimeCuda:
         providers = self.providers(artifact)
         ort = create(self.name, artifact.path, session_options(threads), providers, left_out(artifact))
         placed = check_provider(self.name, ort, self.provider, artifact.path)
-        session = CudaSession(self.name, ort, artifact, lambda: probe_precision(providers, threads))
+        session = self._session(ort, artifact, threads)
         session.settings = (
             option_facts(threads)
             | placed
             | {
                 "provider_options": providers[0][1],
                 "run_synchronises": True,
-                "cuda_graph": False,
+                "cuda_graph": self.cuda_graph,
                 "gpu": gpu_names()[0],
             }
         )
         return session
+
+    def _session(self, ort: Any, artifact: Artifact, threads: int) -> CudaSession:
+        return CudaSession(self.name, ort, artifact, lambda: probe_precision(self.providers(artifact), threads))
 
     def _load_libraries(self, artifact: Artifact) -> None:
         return None

@@ -16,17 +16,19 @@ from export.bundle.errors import BackendFailed, BackendUnavailable
 from export.bundle.types import Artifact, Boundary, Json
 from serve_bench.backends._base import Session
 from serve_bench.backends._engine import EngineSession, engine_facts
+from serve_bench.backends._engine_graph import ReplayedSession
 from serve_bench.backends._helpers import NO_GPU, first_line, gpu_names, importable, only_device
 
 
 class TensorRt:
-    """One flavour: `module` is its Python package, `extra` what installs it."""
+    """One flavour: `module` is its Python package, `extra` what installs it; with `replayed` runs are CUDA graphs."""
 
     reads = "tensorrt"
 
-    def __init__(self, name: str, module: str, extra: str) -> None:
+    def __init__(self, name: str, module: str, extra: str, *, replayed: bool = False) -> None:
         self.name, self.family, self.preload = name, name, ("numpy",)
-        self._module, self._extra = module, extra
+        self.flavour = module.replace("_", "-")
+        self._module, self._extra, self._replayed = module, extra, replayed
 
     def devices(self) -> tuple[str, ...]:
         return ("cuda",)
@@ -55,14 +57,15 @@ class TensorRt:
         if reason is not None:
             raise BackendUnavailable(f"{self.name}: {reason}")
         library = self._library()
-        session = EngineSession(self.name, library, self._cuda(), Path(artifact.path).read_bytes(), artifact)
+        kind = ReplayedSession if self._replayed else EngineSession
+        session = kind(self.name, library, self._cuda(), Path(artifact.path).read_bytes(), artifact)
         session.settings = {
             "flavour": self._module,
             "version": str(library.__version__),
             "gpu": gpu_names()[0],
             "stream": "own",
             "events": "two a run",
-            "cuda_graph": False,
+            "cuda_graph": self._replayed,
             "tf32": facts.get("tf32"),
             "profile": facts.get("profile"),
         }
@@ -94,4 +97,8 @@ def _mismatch(facts: Mapping[str, Json]) -> str | None:
     return engine_mismatch(facts, gpus(), versions())
 
 
-ENTRIES = (TensorRt("tensorrt", "tensorrt", "tensorrt"), TensorRt("tensorrt-rtx", "tensorrt_rtx", "rtx"))
+ENTRIES = (
+    TensorRt("tensorrt", "tensorrt", "tensorrt"),
+    TensorRt("tensorrt-cudagraph", "tensorrt", "tensorrt", replayed=True),
+    TensorRt("tensorrt-rtx", "tensorrt_rtx", "rtx"),
+)

@@ -101,7 +101,7 @@ def _meta(reference: Reference, probes: list[str]) -> dict[str, Any]:
 
 def write(destination: Path, arrays: Arrays, meta: Mapping[str, Any]) -> None:
     """The arrays and their description as one compressed .npz, whole or not there; equal content gives equal bytes."""
-    text = json.dumps(meta, sort_keys=True).encode()
+    text = json.dumps(meta).encode()
     with atomic(destination) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays, meta=np.frombuffer(text, np.uint8))  # type: ignore[arg-type]
 

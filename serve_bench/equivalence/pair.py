@@ -23,6 +23,7 @@ from serve_bench.backends._helpers import first_line
 from serve_bench.cells import Missing, plan
 from serve_bench.equivalence import cell_verdict, constants, make_truth, program, questions, stored, structure, verdict
 from serve_bench.equivalence.truth import Truth
+from serve_bench.inputs import understood
 from serve_bench.worker import Workers
 
 Array = npt.NDArray[np.generic]
@@ -39,8 +40,9 @@ def verify_pair(
     """Verdicts on `model` (.onnx, `.pt2` or TorchScript, told apart by content) on every CPU backend that reads it.
 
     `inputs` is an .npz of model-ready arrays by input name (or, of one input, under any name), samples along the first
-    axis. Both programs are the caller's own and are executed. Raises UsageError where the file is none of these,
-    DataError where inputs do not fit, BackendUnavailable without torch, ExportError where the reference gives NaN.
+    axis; `progress` is told how they were taken. Both programs are the caller's own and are executed. Raises UsageError
+    where the file is none of these, DataError where inputs do not fit, BackendUnavailable without torch, ExportError
+    where the reference gives NaN.
     """
     progress = progress or Silent()
     threads = threads or program.cores()
@@ -48,7 +50,7 @@ def verify_pair(
     form = form_of(model)
     if form == "onnx":
         _refuse(model)
-    ready, specs_in, specs_out = _described(reference, inputs)
+    ready, specs_in, specs_out = _described(reference, inputs, progress)
     artifact = _artifact(model, form, specs_in, specs_out)
     ready = {spec.name: array for spec, array in zip(specs_in, ready.values(), strict=True)}
     cells, missing = plan([artifact], None, "cpu")
@@ -125,7 +127,9 @@ def _refuse(model: Path) -> None:
         )
 
 
-def _described(reference: Path, inputs: Path) -> tuple[dict[str, Array], list[TensorSpec], list[TensorSpec]]:
+def _described(
+    reference: Path, inputs: Path, progress: Progress
+) -> tuple[dict[str, Array], list[TensorSpec], list[TensorSpec]]:
     """Inputs by name, and the specs of both ends as one run of the reference shows them."""
     import torch
 
@@ -161,6 +165,9 @@ def _described(reference: Path, inputs: Path) -> tuple[dict[str, Array], list[Te
                 f"{inputs}: {spec.name!r} has {len(ready[spec.name])} samples; "
                 f"{reference} takes {value.shape[0]} at once: give as many"
             )
+    for spec in specs_in:
+        taken = understood(arrays[spec.name], ready[spec.name], spec, Preprocess(), as_stored=False)
+        progress.note(f"{inputs}: {spec.name}: {taken}" if len(names) > 1 else f"{inputs}: {taken}")
     few = 2 if all(free) else None
     with torch.no_grad():
         try:

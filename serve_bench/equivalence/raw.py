@@ -60,10 +60,11 @@ def _judged_outputs(artifact: Artifact) -> tuple[TensorSpec, ...]:
 def _raw(whole: Truth, probe: str, artifact: Artifact) -> tuple[list[int] | None, dict[str, Array]] | None:
     """The probe's samples (None for all of them) as raw inputs by name; None where it has none that an app can give."""
     first, *others = artifact.inputs
-    names = whole.input_names
-    if first.name == names[0]:
+    own = {spec.name for spec in others}
+    name = next(n for n in whole.input_names if n not in own)
+    if first.name == name:
         return None, whole.inputs(probe)
-    stored = whole.stored(probe)[names[0]]
+    stored = whole.stored(probe)[name]
     raw: Any = stored
     rows: list[int] | None = None
     if probe != "test":
@@ -75,8 +76,8 @@ def _raw(whole: Truth, probe: str, artifact: Artifact) -> tuple[list[int] | None
         raw = raw[rows]
     shaped = raw.reshape(len(raw), *raw.shape[2:]) if first.name == app.PIXELS else raw
     inputs = {first.name: np.ascontiguousarray(shaped, dtype=first.dtype)}
-    for spec, name in zip(others, names[1:], strict=True):
-        values = whole.inputs(probe)[name]
+    for spec in others:
+        values = whole.inputs(probe)[spec.name]
         inputs[spec.name] = values if rows is None else values.take(rows, axis=batch_axis(spec) or 0)
     return rows, inputs
 

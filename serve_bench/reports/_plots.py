@@ -17,7 +17,8 @@ COLOURS = (
 )
 """Okabe and Ito's palette for colour-blind readers, yellow darkened for a light page, black lightened for a dark one,
 and three more where a bundle has many forms: marks tell those apart too."""
-MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+MARKS = ("o", "s", "^", "D", "v", "P", "h", "<", ">", "p")
+"""Not the cross: that is a form which failed."""
 INK, GRID = "#333a44", "#dfe3e8"
 STYLE = {
     "svg.fonttype": "none",

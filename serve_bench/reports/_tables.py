@@ -118,6 +118,11 @@ def discordant_text(subject: Subject) -> str:
     return ", ".join(filter(None, [f"{lost} lost, {gained} gained (p {found['p_value']:.2f})", changed]))
 
 
+def reasons(summary: Summary) -> list[tuple[str, str]]:
+    """Each form that did not pass, and the verdict with its reason."""
+    return [(s.label, f"{s.verdict}: {s.reason}") for s in summary.subjects if s.reason]
+
+
 def ledger(summary: Summary) -> list[tuple[str, str, str, str]]:
     """The precision ledger: form, what was asked, what is computed in, how it was found out."""
     return [
@@ -196,7 +201,7 @@ def form_headings(metrics: Sequence[str], labelled: bool) -> list[str]:
     """Of the table of forms."""
     extra = ["against the labels"] if labelled else []
     named = [metric_heading(name) for name in metrics]
-    return ["form", "computes in", ERROR_HEADING, "worst probe", "other answers", *extra, *named, "verdict"]
+    return ["form", "verdict", "computes in", ERROR_HEADING, "worst probe", "other answers", *extra, *named]
 
 
 LEDGER_HEADINGS = ("form", "asked", "computes in", "how it was found out")

@@ -68,19 +68,21 @@ def _equivalence(summary: Summary) -> Iterator[str]:
     rows = [
         [
             escape(s.label),
+            _mark(s.verdict),
             _figure(_tables.precision_text(s.precision_found, s.precision_asked)),
             _figure(_tables.error_text(s.error, s.band)),
             escape(s.probe or _tables.NONE),
             escape(_tables.decisions_text(s)),
             *([escape(_tables.discordant_text(s))] if labelled else []),
             *(escape(_tables.metric_text(s, name)) for name in metrics),
-            _mark(s.verdict) + (f'<small class="why">{escape(s.reason)}</small>' if s.reason else ""),
         ]
         for s in summary.subjects
     ]
     yield f"<h2>Is it the same model?</h2><p>{escape(summary.verdict)}</p>"
     yield from _plot(_plots.error(summary), _tables.ERROR_LEGEND)
-    yield from _table("Every form against float64", _tables.form_headings(metrics, labelled), rows)
+    for label, why in _tables.reasons(summary):
+        yield f'<p class="warning"><strong>{escape(label)}</strong>: {escape(why)}</p>'
+    yield from _table("Every form against float64", _tables.form_headings(metrics, labelled), rows, "figures")
     if any(s.precision_asked == "int8" for s in summary.subjects):
         yield f'<p class="legend">{escape(_tables.OWN_NOTE)}</p>'
     if ledger := _tables.ledger(summary):
@@ -187,9 +189,12 @@ def _facts(title: str, facts: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def _one(summary: Summary) -> Iterator[str]:
-    yield f'<article><header><p class="model">{escape(summary.model)}</p><h1>{escape(summary.headline)}</h1>'
+    first, second = summary.headline, summary.verdict
+    if not summary.rows and not summary.sweeps and second:
+        first, second = second, first
+    yield f'<article><header><p class="model">{escape(summary.model)}</p><h1>{escape(first)}</h1>'
     yield "".join(f'<p class="warning">{escape(warning)}</p>' for warning in summary.warnings)
-    yield f"<p>{escape(summary.verdict)}</p>"
+    yield f"<p>{escape(second)}</p>"
     facts = dict(summary.facts)
     known = [f"{name}: {facts[name]}" for name in FIRST if name in facts]
     yield "".join(f"<p>{escape(line)}</p>" for line in known) + "</header>"

@@ -53,17 +53,19 @@ def _equivalence(summary: Summary) -> Iterator[str]:
     rows = [
         (
             s.label,
+            s.verdict,
             tables.precision_text(s.precision_found, s.precision_asked),
             tables.error_text(s.error, s.band),
             s.probe or tables.NONE,
             tables.decisions_text(s),
             *([tables.discordant_text(s)] if labelled else []),
             *(tables.metric_text(s, name) for name in metrics),
-            f"{s.verdict}: {s.reason}" if s.reason else s.verdict,
         )
         for s in summary.subjects
     ]
     yield from ("## Is it the same model?", "", summary.verdict, "")
+    if reasons := tables.reasons(summary):
+        yield from (*(f"- **{cell(label)}**: {cell(why)}" for label, why in reasons), "")
     yield from _table(tables.form_headings(metrics, labelled), rows)
     yield from (tables.ERROR_LEGEND, "")
     if ledger := tables.ledger(summary):

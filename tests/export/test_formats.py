@@ -23,6 +23,7 @@ NAMES = {
     "exported_program bfloat16": "model.bf16.pt2",
     "onnx int8": "model.int8.onnx",
     "onnx int8 dynamic": "model.int8-dynamic.onnx",
+    "app": "app.onnx",
 }
 FLOAT32_BAND, FLOAT16_BAND = 4e-6, 5e-3
 """Largest |error| / max|truth|: 32 units of float32's roundoff for some 200 additions; ten of float16's."""
@@ -171,6 +172,7 @@ def test_order_puts_needs_first_and_knows_its_names():
     assert order(["tensorrt-fp16"]) == ["weights", "exported_program", "onnx-fp16", "tensorrt-fp16"]
     assert set(order()) == {
         "aotinductor",
+        "app",
         "weights",
         "exported_program",
         "exported_program-bf16",

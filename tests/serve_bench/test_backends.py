@@ -2,6 +2,7 @@
 
 import ctypes
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 from export.bundle.errors import BackendFailed, BackendUnavailable
 from export.bundle.types import TensorSpec
 from serve_bench._child import slices, whole_batches
-from serve_bench.backends import _engine, _placement, compiled, onnxruntime, tensorrt
+from serve_bench.backends import (
+    _engine,
+    _engine_graph,
+    _placement,
+    compiled,
+    onnxruntime,
+    onnxruntime_cudagraph,
+    tensorrt,
+)
 from serve_bench.backends._torch import TorchSession
 from serve_bench.cells import backend_named
 
@@ -275,6 +284,79 @@ def test_an_engine_session_binds_runs_and_copies_out(engine, tiny_onnx):
     assert cuda.calls.count("cudaEventDestroy") == 2
 
 
+def test_an_engines_run_is_recorded_once_a_shape_and_replayed(engine, tiny_onnx):
+    """What CUDA would record is run again by its launch; nothing here says anything of a GPU."""
+    cuda = FakeCuda()
+    recorded = ("cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiateWithFlags", "cudaGraphDestroy")
+    for name in (*recorded, "cudaGraphLaunch", "cudaGraphExecDestroy"):
+        setattr(cuda.handle, name, lambda *_, name=name: cuda.calls.append(name) or 0)
+    session = _engine_graph.ReplayedSession("tensorrt-cudagraph", FakeTensorRt, cuda, b"engine", engine)
+    for batch, runs in ((3, 2), (8, 1)):
+        session.bind({"image": tiny_onnx.images[:batch]})
+        for _ in range(runs):
+            session.run()
+        session.sync()
+        wanted = 2 * tiny_onnx.images[:batch].reshape(batch, -1).sum(1, keepdims=True)
+        assert np.allclose(session.outputs()["scores"], np.broadcast_to(wanted, (batch, 5)), atol=1e-4)
+    session.close()
+    counts = [cuda.calls.count(name) for name in (*recorded, "cudaGraphLaunch", "cudaGraphExecDestroy")]
+    assert counts == [2, 2, 2, 2, 3, 2]
+
+
+def test_the_names_that_are_called_exist_in_cudas_runtime():
+    from importlib.util import find_spec
+
+    found = find_spec("nvidia")
+    places = [Path(p) for p in (found.submodule_search_locations if found else ())]
+    libraries = sorted(path for place in places for path in place.rglob("libcudart.so*"))
+    if not libraries:
+        pytest.skip("no libcudart is installed")
+    runtime = ctypes.CDLL(str(libraries[-1]))
+    for name in ("cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiateWithFlags", "cudaGraphLaunch"):
+        assert hasattr(runtime, name)
+    assert hasattr(runtime, "cudaGraphExecDestroy")
+
+
+def test_onnx_runtime_keeps_a_graph_for_each_set_of_shapes(tiny_onnx, monkeypatch):
+    """The bookkeeping, with buffers on the CPU in the place of the device's."""
+    import onnxruntime as ort
+
+    runs = []
+
+    class Session:
+        def __init__(self, real):
+            self.real = real
+
+        def io_binding(self):
+            return self.real.io_binding()
+
+        def run(self, names, feeds, options):
+            runs.append(("plain", options.get_run_config_entry("gpu_graph_id")))
+            return self.real.run(names, feeds)
+
+        def run_with_iobinding(self, binding, options):
+            runs.append((id(binding), options.get_run_config_entry("gpu_graph_id")))
+            self.real.run_with_iobinding(binding)
+
+    made = ort.OrtValue.ortvalue_from_shape_and_type
+    on_cpu = staticmethod(lambda shape, kind, device, number: made(shape, kind))
+    monkeypatch.setattr(ort.OrtValue, "ortvalue_from_shape_and_type", on_cpu)
+    artifact = tiny_onnx.artifacts["onnx"]
+    real = ort.InferenceSession(artifact.path, providers=["CPUExecutionProvider"])
+    session = onnxruntime_cudagraph.GraphSession("onnxruntime-cudagraph", Session(real), artifact, None)
+    for batch in (2, 5, 2):
+        session.bind({"image": tiny_onnx.images[:batch]})
+        session.run()
+        assert np.abs(session.outputs()["scores"] - tiny_onnx.truth[:batch]).max() < 1e-5
+    assert [graph for kind, graph in runs if kind == "plain"] == ["-1", "-1"]
+    bound = [run for run in runs if run[0] != "plain"]
+    assert [graph for _, graph in bound] == ["1", "2", "1"]
+    assert bound[0] == bound[2]
+    options = dict(onnxruntime_cudagraph.ENTRIES[0].providers(artifact)[0][1])
+    assert options["enable_cuda_graph"] == "1"
+    assert options["use_tf32"] == "0"
+
+
 def test_a_sequence_beyond_an_engines_profile_is_said_before_it_is_bound(engine):
     letters = TensorSpec(name="letters", dtype="int64", shape=("batch", "length"))
     profile = {"letters": {"min": [1, 1], "opt": [64, 20], "max": [512, 64]}}
@@ -307,7 +389,14 @@ def test_the_names_that_are_called_exist_in_tensorrt():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", [b.name for b in (*tensorrt.ENTRIES, *onnxruntime.ENTRIES) if "cuda" in b.devices()])
+@pytest.mark.parametrize(
+    "name",
+    [
+        b.name
+        for b in (*tensorrt.ENTRIES, *onnxruntime.ENTRIES, *onnxruntime_cudagraph.ENTRIES)
+        if "cuda" in b.devices()
+    ],
+)
 def test_on_a_gpu(name, tiny_onnx):
     backend = backend_named(name)
     reason = backend.missing("cuda")

@@ -12,7 +12,7 @@ from export.bundle.errors import BundleError, DataError
 from export.bundle.types import Preprocess, TensorSpec
 from export.progress import Silent
 from serve_bench.inputs import takes_text, text_as_input
-from serve_bench.predict import predict, probabilities
+from serve_bench.predict import doubts, model_of, predict, probabilities
 
 LABELS = ("a", "b", "c", "d", "e")
 
@@ -24,7 +24,11 @@ def bundle(tiny_onnx):
         task="classification", labels=LABELS, preprocess=Preprocess(scale=1 / 255, mean=0.5, std=0.25)
     )
     return SimpleNamespace(
-        root=Path("bundle"), artifacts=tuple(tiny_onnx.artifacts.values()), manifest=manifest, resolve=lambda a: a
+        root=Path("bundle"),
+        artifacts=tuple(tiny_onnx.artifacts.values()),
+        manifest=manifest,
+        resolve=lambda a: a,
+        read=lambda kind: [],
     )
 
 
@@ -85,6 +89,32 @@ def test_how_an_array_was_understood_is_said_once_a_file_and_with_every_answer(b
     assert [a.read_as for a in answers] == [raw, raw, ready]
 
 
+def test_a_model_that_is_not_float32_or_did_not_pass_is_said(bundle, tiny_onnx):
+    whole, half = tiny_onnx.named("onnx", "onnx float16")
+    assert model_of(bundle) == whole
+    assert doubts(bundle, whole) == []
+    assert doubts(bundle, half) == ["bundle: holds no float32 ONNX model; its float16 one answers"]
+    record = {"artifact_sha256": whole.sha256, "backend": "onnxruntime-cpu", "reason": "off by 1"}
+    records = [record | {"passed": True}, record | {"passed": False}, record | {"passed": True, "backend": "openvino"}]
+    bundle.read = lambda kind: records
+    assert doubts(bundle, whole) == ["bundle: the model that answers did not pass `pipeline verify`: off by 1"]
+    records.append(record | {"passed": True})
+    assert doubts(bundle, whole) == []
+
+
+def test_an_answer_of_nan_does_not_stop_the_others(bundle, tmp_path, monkeypatch):
+    scores = np.zeros((3, 5), np.float32)
+    scores[1, 3] = np.nan
+    deeds = dict.fromkeys(("bind", "run", "close"), lambda *_: None)
+    session = SimpleNamespace(outputs=lambda: {"scores": scores}, **deeds)
+    backend = SimpleNamespace(missing=lambda device: None, open=lambda *_: session)
+    monkeypatch.setattr("serve_bench.predict.backend_named", lambda name: backend)
+    np.save(tmp_path / "x.npy", np.zeros((3, 8, 8), np.float32))
+    refused: list[DataError] = []
+    assert [a.sample for a in predict(bundle, [tmp_path / "x.npy"], refused=refused.append)] == [0, 2]
+    assert len(refused) == 1
+
+
 def test_an_answer_of_nan_is_an_error(bundle, tmp_path, monkeypatch):
     scores = np.zeros((2, 5), np.float32)
     scores[1, 3] = np.nan
@@ -110,7 +140,7 @@ def test_models_without_labels_give_their_outputs(bundle, tmp_path, tiny_onnx):
     ("name", "write", "said"),
     [
         ("none.npz", None, "no such file"),
-        ("x.csv", lambda p: p.write_text("1,2"), r"\.csv is not read; known are \.npz, \.npy, \.bmp"),
+        ("x.toml", lambda p: p.write_text("1,2"), r"\.toml is not read; known are \.npz, \.npy, \.csv, \.bmp"),
         ("x.npz", lambda p: p.write_bytes(b"PK broken"), r"is not a whole \.npz"),
         ("x.npy", lambda p: np.save(p, np.array([{}], dtype=object)), r"is not a whole \.npy of numbers"),
         ("x.npz", lambda p: np.savez(p, a=np.zeros(1), b=np.zeros(1)), "holds a, b, but the model wants 'image'"),

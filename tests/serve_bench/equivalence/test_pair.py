@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from export.bundle.errors import BackendUnavailable, DataError, ExportError, UsageError
-from serve_bench.equivalence.pair import form_of, verify_pair
+from serve_bench.equivalence.pair import _described, form_of, verify_pair
 from serve_bench.equivalence.probes import SPECIAL
 
 torch = pytest.importorskip("torch")
@@ -44,6 +44,19 @@ def test_a_faithful_onnx_passes(folder):
     assert [p.probe for p in found.probes] == ["test", *small, "gaussian", "constant", "search"]
     assert set(found.non_finite) == {name for name, _, _ in SPECIAL}
     assert found.constants["folded"] == ["conv.weight with norm", "norm: folded bias"]
+
+
+def test_how_inputs_were_taken_is_said(folder, tmp_path):
+    from export.progress import Silent
+
+    said: list[str] = []
+    progress = Silent()
+    progress.note = said.append
+    np.savez(tmp_path / "bytes.npz", image=np.zeros((3, 1, 6, 6), np.uint8))
+    _described(folder / "model.pt2", tmp_path / "bytes.npz", progress)
+    _described(folder / "model.pt2", folder / "inputs.npz", progress)
+    taken = "taken as model-ready, so no preprocessing is applied"
+    assert said == [f"{tmp_path / 'bytes.npz'}: uint8 {taken}", f"{folder / 'inputs.npz'}: float32 {taken}"]
 
 
 def test_the_form_is_told_by_content_not_by_name(folder, tmp_path):
