@@ -76,7 +76,7 @@ def build(kit: Kit, folder: Path, include: Path, library: Path, *, sanitize: boo
     made = folder / "build"
     places = [f"-DONNXRUNTIME_INCLUDE={include}", f"-DONNXRUNTIME_LIB={library}"]
     _run("cmake", "-S", folder, "-B", made, *places, f"-DSANITIZE={'ON' if sanitize else 'OFF'}")
-    _run("cmake", "--build", made)
+    _run("cmake", "--build", made, "--parallel")
     return made / "answer"
 
 
@@ -100,7 +100,7 @@ def answers(program: Path, kit: Kit) -> dict[str, npt.NDArray[np.generic]]:
 
     with tempfile.TemporaryDirectory() as folder:
         golden = Path(folder) / "golden"
-        write_golden(kit.golden, kit.app.outputs, golden)
+        write_golden(kit.golden, kit.app, golden)
         words = [str(program), "--model", kit.app.path, "--golden", str(golden), "--show"]
         try:
             done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=LIMIT_S)

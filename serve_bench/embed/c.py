@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from export.app import LABEL
-from export.bundle.types import LENGTHS, TensorSpec
+from export.bundle.types import LENGTHS, Artifact, TensorSpec
 from serve_bench.embed import _readme
 from serve_bench.embed._base import EmbedOptions, Golden, Kit
 from serve_bench.embed._c_build import answers, build
@@ -37,7 +37,7 @@ class C:
         copied(FOLDER, SOURCES, folder)
         shutil.copyfile(kit.app.path, folder / "app.onnx")
         (folder / "bundle.c").write_text(bundle_source(kit), encoding="ascii")
-        write_golden(kit.golden, kit.app.outputs, folder / "golden")
+        write_golden(kit.golden, kit.app, folder / "golden")
         (folder / "README.md").write_text(_readme_of(kit), encoding="utf-8")
 
     def first_steps(self, kit: Kit, options: EmbedOptions, folder: Path) -> str:
@@ -103,12 +103,13 @@ def _comment(text: str) -> str:
     return "".join(c for c in text if c.isascii() and (c.isalnum() or c in "-_."))
 
 
-def write_golden(golden: Golden, outputs: Sequence[TensorSpec], folder: Path) -> None:
+def write_golden(golden: Golden, app: Artifact, folder: Path) -> None:
     """Raw little-endian values: input0.bin, … as app.onnx takes them, output0.bin, … float64, label0.bin int64."""
     folder.mkdir()
-    for number, values in enumerate(golden.inputs.values()):
+    for number, spec in enumerate(app.inputs):
+        values = golden.inputs[spec.name]
         _raw(folder / f"input{number}.bin", values, values.dtype.newbyteorder("<"))
-    for number, name in enumerate(s.name for s in outputs if s.name != LABEL):
+    for number, name in enumerate(s.name for s in app.outputs if s.name != LABEL):
         _raw(folder / f"output{number}.bin", golden.outputs[name], np.dtype("<f8"))
     if golden.labels is not None:
         _raw(folder / "label0.bin", golden.labels, np.dtype("<i8"))

@@ -109,10 +109,11 @@ def _readme_of(kit: Kit, models: list[Served], left_out: list[str]) -> str:
         "NAME": first.name,
         "SAMPLES": str(first.golden.samples),
         "MOST": str(first.most),
-        "PREFERRED": " and ".join(str(n) for n in preferred(first.most)),
+        "PREFERRED": " or ".join(str(n) for n in preferred(first.most)),
         "DELAY": str(QUEUE_DELAY_US),
         "LENGTHS": LENGTHS_WORDS if variable else "",
-        "GPU": "" if first.kind == "KIND_CPU" else " --gpus all",
+        "GPUS": " --gpus all" if any(m.kind == "KIND_GPU" for m in models) else "",
+        "MACHINE": "Add `--gpus all` where it has GPUs to use. " if first.kind == "KIND_AUTO" else "",
     }
     return filled(template(FOLDER, "README.md.in"), values)
 
