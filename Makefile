@@ -51,7 +51,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "setting up $(VENV) for tests: about 2 minutes and 7 GB, once"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,rtx,openvino,sign,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,rtx,openvino,sign,triton,dev]'
 	@touch $@ $(VENV)/.installed-demo
 
 clean:

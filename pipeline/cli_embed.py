@@ -41,6 +41,14 @@ def embed() -> None:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Of web: folder of onnxruntime-web's files, instead of fetching them with npm.",
 )
+@click.option(
+    "--instance",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="Of triton: where the server runs the models; auto: it chooses. cpu leaves engines out.",
+)
+@click.option("--trust", is_flag=True, help="Hand on executable forms of a bundle that was not made here.")
 @COMMON
 def write(
     bundle: Path,
@@ -49,6 +57,8 @@ def write(
     force: bool,
     single_file: bool,
     runtime: Path | None,
+    instance: Any,
+    trust: bool,
     quiet: bool,
     as_json: bool,
     **_: Any,
@@ -58,14 +68,14 @@ def write(
     \b
     pipeline embed artifacts/cnn --target web --out digits
     pipeline embed artifacts/cnn --target web --single-file --out digits
-    pipeline embed artifacts/cnn --target triton --out repository
+    pipeline embed artifacts/cnn --target triton --instance gpu --out repository
     """
     from export.bundle.store import Bundle
     from serve_bench.embed._base import EmbedOptions
     from serve_bench.embed._write import embed as embedded
 
-    options = EmbedOptions(single_file=single_file, runtime=runtime)
-    said = embedded(Bundle.open(bundle), target, options, out, force=force)
+    options = EmbedOptions(single_file=single_file, runtime=runtime, instance=instance)
+    said = embedded(Bundle.open(bundle, trust=trust), target, options, out, force=force)
     if as_json:
         import json
 

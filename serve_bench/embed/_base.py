@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,8 @@ class EmbedOptions:
     """Of the web page: one HTML file that opens from disk."""
     runtime: Path | None = None
     """Folder of the runtime's own files, where they shall not be fetched."""
+    instance: Literal["auto", "cpu", "gpu"] = "auto"
+    """Of Triton: where instances of the models run; auto leaves it to the server."""
 
 
 class Target(Protocol):

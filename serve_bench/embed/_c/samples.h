@@ -1,0 +1,33 @@
+#ifndef SAMPLES_H
+#define SAMPLES_H
+
+#include "buffer.h"
+#include "model.h"
+
+#include <stdio.h>
+
+/* Where samples come from. */
+typedef struct {
+    FILE *stream;
+    const char *name; /* for messages */
+    bool binary;      /* raw values instead of lines */
+    size_t line;      /* last line read, counted from 1 */
+} Reader;
+
+/* Some samples, ready for model_run. */
+typedef struct {
+    Values inputs[MOST_TENSORS];
+    Buffer buffers[2];
+    int64_t samples; /* 0: the file has ended */
+} Samples;
+
+/* The next samples, at most `most`; what is malformed is an error that names the line. */
+bool samples_read(Reader *reader, const Model *model, int64_t most, Samples *samples, Failure *failure);
+
+/* A file of raw values, `count` samples of them, as the input `spec`; what `buffer` held is replaced. */
+bool values_from_file(const char *path, const Spec *spec, int64_t count, Buffer *buffer, Values *values,
+                      Failure *failure);
+
+void samples_free(Samples *samples);
+
+#endif
