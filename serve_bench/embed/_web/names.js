@@ -1,0 +1,70 @@
+/* A name, letter by letter, and whose language it is. */
+/* global Answer, Latest, element */
+/* exported View, Letters */
+"use strict";
+
+const Letters = (() => {
+  /**
+   * A text as indices in `symbols`: marks that the model does not know are dropped, as for training; `unknown` are the
+   * other characters that it does not know, each once.
+   */
+  function read(text, symbols) {
+    const known = [...symbols];
+    const [indices, unknown] = [[], new Set()];
+    for (const character of text.trim().replace(/\s+/gu, " ").normalize("NFC")) {
+      const plain = known.includes(character) ? character
+        : character.replace(/[’‘`´]/u, "'").normalize("NFD").replace(/\p{Mark}/gu, "");
+      const found = [...plain].map((part) => known.indexOf(part));
+      if (found.includes(-1)) unknown.add(character);
+      else indices.push(...found);
+    }
+    return { indices, unknown: [...unknown] };
+  }
+
+  return { read };
+})();
+
+const View = (() => {
+  const part = (id) => document.getElementById(id);
+  const EXAMPLES = ["Rossi", "Nguyen", "Müller", "O'Neill", "Yamamoto", "Kowalski"];
+
+  /** What cannot be read, in a sentence; empty where all can. */
+  function complaint({ indices, unknown }, longest) {
+    if (indices.length > longest) return `Too long: the model reads ${longest} letters at most, this has ${indices.length}.`;
+    if (unknown.length) return `Left out, for the model does not know it: ${unknown.map((c) => `“${c}”`).join(", ")}`;
+    return "";
+  }
+
+  function start(session, trouble) {
+    const { facts } = session;
+    const [letters, lengths] = facts.inputs;
+    const longest = lengths.high ?? Infinity;
+    Answer.start(facts, true);
+    const latest = new Latest(async (indices, newest) => {
+      if (!indices.length || indices.length > longest) return Answer.empty("");
+      const answer = await session.ask({
+        [letters.name]: { shape: [1, indices.length], data: indices },
+        [lengths.name]: { shape: [1], data: [indices.length] },
+      });
+      if (newest()) Answer.show(answer);
+      return undefined;
+    }, trouble);
+    const typed = () => {
+      const found = Letters.read(part("name").value, letters.symbols);
+      part("note").textContent = complaint(found, longest);
+      latest.give(found.indices);
+    };
+    part("name").addEventListener("input", typed);
+    part("examples").append(...EXAMPLES.map((name) => {
+      const button = element("button", { type: "button", class: "small" }, name);
+      button.addEventListener("click", () => {
+        part("name").value = name;
+        typed();
+      });
+      return button;
+    }));
+    part("name").focus({ preventScroll: true });
+  }
+
+  return { start };
+})();
