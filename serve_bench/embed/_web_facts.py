@@ -18,7 +18,8 @@ from serve_bench.reports._format import percent, significant, size
 MOST_FIELDS = 64
 RUNTIME = "runtime"
 """Folder of the page's runtime."""
-METRICS = {"test_accuracy": "of {n} test samples right", "test_mse": "mean squared error on {n} points"}
+METRICS = {"test_accuracy": "test samples", "test_mse": "points"}
+"""What a metric was measured on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +62,13 @@ def counted(spec: TensorSpec) -> bool:
 def _digits(spec: TensorSpec, labels: tuple[str, ...]) -> Kind:
     height, width = spec.shape[1:]
     made = (
-        "As MNIST was: the box around the ink is scaled so that its longer side is 20 of 28 pixels, each the mean of the "
-        "area it covers, and placed with its centre of mass in the middle of the frame."
+        "As MNIST was: the box around the ink is scaled so that its longer side is 20 of 28 pixels, each the mean of "
+        "the area it covers, and placed with its centre of mass in the middle of the frame."
     )
     if counted(spec):
         made = (
-            "As UCI's digits were: the box around the ink is scaled so that it fills a bitmap of 32×32 on its longer "
-            "side, its centre of mass in the middle, and each of the 8×8 values counts the ink of a 4×4 block (0 to 16)."
+            "As UCI's digits were: the box around the ink is scaled so that its longer side fills a bitmap of 32×32, "
+            "its centre of mass in the middle, and each of the 8×8 values counts the ink of a 4×4 block (0 to 16)."
         )
     digits = labels == tuple("0123456789")
     return Kind(
@@ -155,30 +156,49 @@ def about(kit: Kit) -> list[tuple[str, str]]:
         ("Model", " — ".join(filter(None, (kit.manifest.title, kit.metadata.get("description", ""))))),
         ("Quality", quality(json.loads(kit.metadata.get("metric", "{}")))),
         ("Data", "; ".join(filter(None, data))),
-        ("Preprocessing", f"inside the model: {preprocess_words(kit.manifest.preprocess)}"),
+        ("Preprocessing", _preprocessing(kit)),
         ("File", f"app.onnx, {size(kit.app.bytes)}, sha256 {kit.app.sha256[:16]}…"),
     ]
     return [(term, text) for term, text in told if text]
+
+
+def _preprocessing(kit: Kit) -> str:
+    words = preprocess_words(kit.manifest.preprocess)
+    return "" if words == "none" else f"{words}, inside the model"
 
 
 def quality(metric: dict[str, Any]) -> str:
     """ "99.49 % of 10,000 test samples right (95 % interval 99.33 % to 99.62 %)"; empty where none was measured."""
     if "value" not in metric:
         return ""
-    share = metric["name"] == "test_accuracy"
+    name = metric["name"]
+    share = name == "test_accuracy"
     figures = [metric[key] for key in ("value", "low", "high") if key in metric]
     value, *ends = [percent(f, 2) if share else significant(f, 4) for f in figures]
-    what = METRICS.get(metric["name"], f"{metric['name']} on {{n}} samples").format(n=f"{metric['samples']:,}")
-    told = f"{value} {what}" if share else f"{what[0].upper()}{what[1:]}: {value}"
-    return f"{told} (95 % interval {ends[0]} to {ends[1]})" if ends else told
+    on = _counted(metric["samples"], METRICS.get(name, "samples"))
+    what = "Mean squared error" if name == "test_mse" else name
+    told = f"{value} of {on} right" if share else f"{what} on {on}: {value}"
+    told += f" (95 % interval {ends[0]} to {ends[1]})" if ends else ""
+    return told.replace(" %", "\u00a0%")
 
 
 def promise(golden: Golden) -> str:
-    bands = " and ".join(f"{tolerance:.1e} in {name}" for name, tolerance in golden.tolerance.items())
+    """One sentence on what the check holds the browser to."""
+    bands = " and ".join(f"{_short(tolerance)} in {name}" for name, tolerance in golden.tolerance.items())
     return (
-        f"{golden.samples} samples of the test set with the answers of float64 arithmetic: this browser's must lie inside "
-        f"the float32 band, {bands}."
+        f"{_counted(golden.samples, 'samples')} of the test set with the answers of float64 arithmetic: "
+        f"this browser's must lie inside the float32 band, {bands}."
     )
+
+
+def _counted(count: int, things: str) -> str:
+    return f"{count:,} {things.removesuffix('s') if count == 1 else things}"
+
+
+def _short(value: float) -> str:
+    """ "1.0e-5", as the check writes it."""
+    digits, _, exponent = f"{value:.1e}".partition("e")
+    return f"{digits}e{int(exponent)}"
 
 
 def golden_of(golden: Golden) -> dict[str, Json]:

@@ -15,6 +15,7 @@ ALWAYS = ("files.js", "model.js")
 """Scripts of every page before the kind's own; LAST comes after them."""
 LAST = "main.js"
 STYLE = "style.css"
+LICENCE = "runtime-LICENSE.txt"
 
 
 def template(name: str) -> str:
@@ -53,7 +54,8 @@ def single(view: str, words: Mapping[str, str], scripts: tuple[str, ...], files:
         for name, data in files.items()
     ]
     code = [f"<script>{source}</script>" for source in sources]
-    return _page(view, words, policy, f"<style>{look}</style>", "\n".join([*blocks, *code]))
+    licence = f"<!--\n{template(LICENCE)}-->"
+    return _page(view, words, policy, f"<style>{look}</style>", "\n".join([licence, *blocks, *code]))
 
 
 def _page(view: str, words: Mapping[str, str], policy: str, style: str, scripts: str) -> str:

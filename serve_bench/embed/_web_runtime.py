@@ -50,8 +50,8 @@ def missing(folder: Path | None) -> str | None:
         return None
     if wrong_in(cache_folder()) and shutil.which("npm") is None:
         return (
-            f"its runtime, onnxruntime-web {release().version}, is fetched with npm, which is not here; install Node.js, "
-            f"or name a folder that holds {MODULE} and {WASM} with --runtime"
+            f"its runtime, onnxruntime-web {release().version}, is fetched with npm, which is not here; "
+            f"install Node.js, or name a folder that holds {MODULE} and {WASM} with --runtime"
         )
     return None
 

@@ -29,7 +29,9 @@ const Answer = (() => {
   let rows = [];
 
   function percent(share) {
-    return share > 0 && share < 0.001 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
+    if (share > 0 && share < 0.001) return "< 0.1\u00a0%";
+    if (share < 1 && share > 0.999) return "> 99.9\u00a0%";
+    return `${(100 * share).toFixed(1)}\u00a0%`;
   }
 
   /** One row a class of the model, in the order of their probabilities where `bySize`. */
@@ -42,6 +44,7 @@ const Answer = (() => {
       const row = element("li", {}, element("span", { class: "label" }, label), element("span", { class: "track" }, fill), share);
       return { row, fill, share };
     });
+    part("bars").classList.toggle("words", labels.some((label) => label.length > 2));
     part("bars").replaceChildren(...rows.map((r) => r.row));
     empty("");
   }
@@ -106,7 +109,7 @@ class Latest {
   async give(input) {
     this.#waiting = { input };
     if (this.#running) return;
-    this.#running = true;
+    this.#busy(true);
     try {
       while (this.#waiting) {
         const next = this.#waiting;
@@ -116,7 +119,12 @@ class Latest {
     } catch (error) {
       this.#failed(error);
     } finally {
-      this.#running = false;
+      this.#busy(false);
     }
+  }
+
+  #busy(is) {
+    this.#running = is;
+    document.getElementById("view").setAttribute("aria-busy", String(is));
   }
 }

@@ -108,8 +108,6 @@ const View = (() => {
   function onPointers(paper) {
     paper.addEventListener("pointerdown", (event) => {
       if (!event.isPrimary || event.button !== 0) return;
-      event.preventDefault();
-      paper.focus({ preventScroll: true });
       paper.setPointerCapture(event.pointerId);
       pointer = event.pointerId;
       cursor = null;

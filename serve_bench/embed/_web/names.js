@@ -10,15 +10,15 @@ const Letters = (() => {
    */
   function read(text, symbols) {
     const known = [...symbols];
-    const [indices, unknown] = [[], new Set()];
-    for (const character of text.trim().replace(/\s+/gu, " ").normalize("NFC")) {
+    let read = "";
+    const unknown = new Set();
+    for (const character of text.normalize("NFC").replace(/\s+/gu, " ")) {
       const plain = known.includes(character) ? character
         : character.replace(/[’‘`´]/u, "'").normalize("NFD").replace(/\p{Mark}/gu, "");
-      const found = [...plain].map((part) => known.indexOf(part));
-      if (found.includes(-1)) unknown.add(character);
-      else indices.push(...found);
+      if ([...plain].every((part) => known.includes(part))) read += plain;
+      else if (character !== " ") unknown.add(character);
     }
-    return { indices, unknown: [...unknown] };
+    return { indices: [...read.trim()].map((part) => known.indexOf(part)), unknown: [...unknown] };
   }
 
   return { read };
@@ -50,20 +50,20 @@ const View = (() => {
       return undefined;
     }, trouble);
     const typed = () => {
-      const found = Letters.read(part("name").value, letters.symbols);
+      const found = Letters.read(part("typed").value, letters.symbols);
       part("note").textContent = complaint(found, longest);
       latest.give(found.indices);
     };
-    part("name").addEventListener("input", typed);
+    part("typed").addEventListener("input", typed);
     part("examples").append(...EXAMPLES.map((name) => {
       const button = element("button", { type: "button", class: "small" }, name);
       button.addEventListener("click", () => {
-        part("name").value = name;
+        part("typed").value = name;
         typed();
       });
       return button;
     }));
-    part("name").focus({ preventScroll: true });
+    part("typed").focus({ preventScroll: true });
   }
 
   return { start };
