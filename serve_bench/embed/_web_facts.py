@@ -13,7 +13,7 @@ from export.bundle.spec import LENGTHS
 from export.bundle.types import Json, TensorSpec
 from serve_bench.embed._base import Golden, Kit, preprocess_words
 from serve_bench.embed._web_runtime import MODULE, WASM
-from serve_bench.reports._format import percent, significant, size
+from serve_bench.reports._format import percent, size
 
 MOST_FIELDS = 64
 RUNTIME = "runtime"
@@ -174,7 +174,7 @@ def quality(metric: dict[str, Any]) -> str:
     name = metric["name"]
     share = name == "test_accuracy"
     figures = [metric[key] for key in ("value", "low", "high") if key in metric]
-    value, *ends = [percent(f, 2) if share else significant(f, 4) for f in figures]
+    value, *ends = [percent(f, 2) if share else f"{f:.4g}" for f in figures]
     on = _counted(metric["samples"], METRICS.get(name, "samples"))
     what = "Mean squared error" if name == "test_mse" else name
     told = f"{value} of {on} right" if share else f"{what} on {on}: {value}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class Web:
         page = folder / "index.html"
         if options.single_file:
             return f"{page} ({size(page.stat().st_size)}) is the whole app: open it in a browser, or send it to someone"
-        return f"cd {folder}\n{SERVE}\nthen open {ADDRESS} (its check: {ADDRESS}#check)"
+        return f"cd {shlex.quote(str(folder))}\n{SERVE}\nthen open {ADDRESS} (its check: {ADDRESS}#check)"
 
 
 def _kind(kit: Kit) -> Kind | None:

@@ -167,10 +167,12 @@ const View = (() => {
     part("size").textContent = `what the model sees: ${width}×${height}`;
     Answer.start(facts);
     latest = new Latest(async (image, newest) => {
-      if (!image) return Answer.empty("");
+      if (!image) {
+        Answer.empty("");
+        return;
+      }
       const answer = await session.ask({ [facts.inputs[0].name]: { shape: [1, height, width], data: image } });
       if (newest()) Answer.show(answer);
-      return undefined;
     }, trouble);
     onPointers(part("paper"));
     onKeys(part("paper"));

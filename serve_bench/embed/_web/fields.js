@@ -39,10 +39,12 @@ const View = (() => {
     build(input);
     Answer.start(session.facts);
     const latest = new Latest(async (values, newest) => {
-      if (!values) return Answer.empty("");
+      if (!values) {
+        Answer.empty("");
+        return;
+      }
       const answer = await session.ask({ [input.name]: { shape: [1, values.length], data: values } });
       if (newest()) Answer.show(answer);
-      return undefined;
     }, trouble);
     const typed = () => {
       const { values, fatal, text } = complaint(input);

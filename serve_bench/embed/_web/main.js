@@ -29,7 +29,7 @@
     try {
       return await Model.open(ort, wasm, bytes, facts);
     } catch (error) {
-      throw new Error(`The model cannot be loaded: ${String(error.message || error).split("\n")[0]}`);
+      throw new Error(`The model cannot be loaded: ${String(error.message || error).split("\n")[0]}`, { cause: error });
     }
   }
 

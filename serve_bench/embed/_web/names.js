@@ -41,13 +41,15 @@ const View = (() => {
     const longest = lengths.high ?? Infinity;
     Answer.start(facts, true);
     const latest = new Latest(async (indices, newest) => {
-      if (!indices.length || indices.length > longest) return Answer.empty("");
+      if (!indices.length || indices.length > longest) {
+        Answer.empty("");
+        return;
+      }
       const answer = await session.ask({
         [letters.name]: { shape: [1, indices.length], data: indices },
         [lengths.name]: { shape: [1], data: [indices.length] },
       });
       if (newest()) Answer.show(answer);
-      return undefined;
     }, trouble);
     const typed = () => {
       const found = Letters.read(part("typed").value, letters.symbols);

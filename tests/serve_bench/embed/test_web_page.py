@@ -199,9 +199,10 @@ def test_golden_pairs_are_written_as_they_are(tmp_path):
         ({"name": "test_mse", "value": 0.0, "samples": 1}, "Mean squared error on 1 point: 0"),
         (
             {"name": "test_mse", "value": 0.12276, "low": 0.0965, "high": 0.149, "samples": 250},
-            "Mean squared error on 250 points: 0.1228 (95 % interval 0.0965 to 0.1490)",
+            "Mean squared error on 250 points: 0.1228 (95 % interval 0.0965 to 0.149)",
         ),
-        ({"name": "f1", "value": 0.5, "samples": 2}, "f1 on 2 samples: 0.5000"),
+        ({"name": "test_mse", "value": 0.00089667, "samples": 9}, "Mean squared error on 9 points: 0.0008967"),
+        ({"name": "f1", "value": 0.5, "samples": 2}, "f1 on 2 samples: 0.5"),
     ],
 )
 def test_the_metric_in_words(metric, said):
