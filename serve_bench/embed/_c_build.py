@@ -91,8 +91,9 @@ def _run(*words: object) -> None:
         raise BackendFailed(f"c: {words[0]} ended with status {done.returncode}: {said.strip()[:300]}")
 
 
-def answers(program: Path, kit: Kit) -> dict[str, npt.NDArray[np.generic]]:
-    """What the program answers to the golden samples, right or wrong: (N, …) float32 by output, "label" (N,) int64.
+def answers(program: Path, kit: Kit, batch: int = 64) -> dict[str, npt.NDArray[np.generic]]:
+    """What the program answers to the golden samples, right or wrong, `batch` at a time: (N, …) float32 by output,
+    "label" (N,) int64.
 
     Raises BackendFailed where it does not answer them all.
     """
@@ -101,7 +102,7 @@ def answers(program: Path, kit: Kit) -> dict[str, npt.NDArray[np.generic]]:
     with tempfile.TemporaryDirectory() as folder:
         golden = Path(folder) / "golden"
         write_golden(kit.golden, kit.app, golden)
-        words = [str(program), "--model", kit.app.path, "--golden", str(golden), "--show"]
+        words = [str(program), "--model", kit.app.path, "--golden", str(golden), "--show", "--batch", str(batch)]
         try:
             done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=LIMIT_S)
         except (OSError, subprocess.TimeoutExpired) as error:

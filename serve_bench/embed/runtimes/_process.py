@@ -46,7 +46,7 @@ def ask_python(name: str, runtime: str, kit: Kit, batch: int, python: str = sys.
         said = _said(name, [python, "-P", str(ASK), place], folder, environment)
         with np.load(folder / "outputs.npz", allow_pickle=False) as file:
             found = {key: file[key] for key in file.files}
-    return _answers(kit, [count for _, count in pieces], found, said)
+    return together(kit, [count for _, count in pieces], found, said)
 
 
 def ask_node(name: str, script: Path, packages: Path, kit: Kit, batch: int, node: str) -> Answers:
@@ -66,7 +66,7 @@ def ask_node(name: str, script: Path, packages: Path, kit: Kit, batch: int, node
         for i, piece in enumerate(said["outputs"])
         for k, v in piece.items()
     }
-    return _answers(kit, [count for _, count in pieces], outputs, said)
+    return together(kit, [count for _, count in pieces], outputs, said)
 
 
 def _said(name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def _said(name: str, command: Sequence[str], folder: Path, environment: Mapping[
     return said
 
 
-def _answers(kit: Kit, counts: Sequence[int], outputs: Mapping[str, Any], said: Mapping[str, Any]) -> Answers:
+def together(kit: Kit, counts: Sequence[int], outputs: Mapping[str, Any], said: Mapping[str, Any]) -> Answers:
     """The pieces as one, without what only fills up a fixed batch."""
     joined: dict[str, npt.NDArray[np.generic]] = {}
     for spec in kit.app.outputs:

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
-import os
-import shutil
-import subprocess
 from functools import cached_property
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-PATH = next((found for name in NAMES if (found := shutil.which(name))), "")
-WORDS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--hide-scrollbars",
-    "--no-first-run",
-    "--remote-debugging-pipe",
-)
+from serve_bench.embed.runtimes import _browser
+
+PATH = _browser.path()
 KEYS = {
     "ArrowLeft": 37,
     "ArrowUp": 38,
@@ -31,92 +20,22 @@ KEYS = {
 }
 
 
-class Browser:
-    """One browser process; JSON ended by a zero byte goes to its file descriptor 3 and comes from 4."""
-
-    def __init__(self, profile):
-        to_read, self._to = os.pipe()
-        self._from, from_write = os.pipe()
-        # both ends go through the shell's redirection, whatever numbers they have here
-        script = f'exec "$0" "$@" 3<&{to_read} 4>&{from_write}'
-        command = ["bash", "-c", script, PATH, *WORDS, f"--user-data-dir={profile}", "about:blank"]
-        self._process = subprocess.Popen(
-            command, pass_fds=(to_read, from_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        os.close(to_read)
-        os.close(from_write)
-        self._rest, self._number, self.events = b"", 0, []
-
-    def send(self, method, session=None, **params):
-        """The result of a command; events that come meanwhile are kept in `events`."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params}
-        os.write(self._to, json.dumps(message | ({"sessionId": session} if session else {})).encode() + b"\0")
-        while True:
-            answer = self._next()
-            if answer.get("id") == self._number:
-                assert "error" not in answer, f"{method}: {answer['error']}"
-                return answer["result"]
-            if "method" in answer:
-                self.events.append(answer)
-
-    def _next(self):
-        while b"\0" not in self._rest:
-            got = os.read(self._from, 1 << 20)
-            assert got, "the browser ended"
-            self._rest += got
-        message, _, self._rest = self._rest.partition(b"\0")
-        return json.loads(message)
-
+class Browser(_browser.Browser):
     def page(self, width=390, height=844, dark=False, touch=False):
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
-        session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        return Page(self, session, width, height, dark, touch)
-
-    def close(self):
-        self.send("Browser.close")
-        self._process.wait(20)
-        os.close(self._to)
-        os.close(self._from)
+        return Page(self, width, height, dark, touch)
 
 
-class Page:
-    def __init__(self, browser, session, width, height, dark, touch):
-        self._browser, self._session = browser, session
-        for domain in ("Page", "Runtime", "Network", "Log"):
-            self.send(f"{domain}.enable")
+class Page(_browser.Tab):
+    def __init__(self, browser, width, height, dark, touch):
+        super().__init__(browser)
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         self.send("Emulation.setTouchEmulationEnabled", enabled=touch)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
 
-    def send(self, method, **params):
-        return self._browser.send(method, self._session, **params)
-
     def open(self, url):
         self.send("Page.navigate", url=url)
         return self
-
-    def __call__(self, expression):
-        """The value of a JavaScript expression; a promise is waited for."""
-        answer = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
-
-    def until(self, condition, limit=30):
-        """Waits, in the page, frame by frame, for a condition; its value."""
-        return self(
-            f"""new Promise((done, failed) => {{
-              const end = performance.now() + {limit * 1000};
-              const look = () => {{
-                const found = ({condition});
-                if (found) done(found);
-                else if (performance.now() > end) failed(new Error("never came: " + {json.dumps(condition)}));
-                else setTimeout(look, 10);
-              }};
-              look();
-            }})"""
-        )
 
     def ready(self):
         self.until("document.querySelector('#view') && (!view.inert || !trouble.hidden)")
