@@ -3,6 +3,7 @@
 # make bench  measures what README promises
 # make bench-zoo MINUTES=9  trains what is missing in results/zoo.jsonl, in pieces
 # make bench-equivalence BUNDLES="artifacts/cnn …"  deliberate faults and benign variants of these bundles
+# make bench-embed  first answers, memory, golden answers on every runtime at hand, flipped bits
 # make bench-latency MINUTES=9  can latencies be told apart, and only where they differ? On an idle machine
 PYTHON ?= python3
 VENV   ?= .venv
@@ -10,7 +11,7 @@ MINUTES ?= 9
 BUNDLES ?= artifacts/cnn
 BIN    := $(VENV)/bin
 
-.PHONY: demo test test-all lint bench bench-zoo bench-equivalence bench-latency clean
+.PHONY: demo test test-all lint bench bench-zoo bench-equivalence bench-latency bench-embed clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/pipeline train-export cnn
@@ -34,6 +35,9 @@ bench-zoo: $(VENV)/.installed-test
 
 bench-latency: $(VENV)/.installed-test
 	$(BIN)/python -m pipeline.bench_latency --minutes $(MINUTES) $(firstword $(BUNDLES))
+
+bench-embed: $(VENV)/.installed-test
+	$(BIN)/python -m pipeline.bench_embed $(firstword $(BUNDLES))
 
 bench-equivalence: $(VENV)/.installed-test
 	$(BIN)/python -m pipeline.bench_equivalence --minutes $(MINUTES) $(BUNDLES)

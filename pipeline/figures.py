@@ -89,7 +89,8 @@ class Watched:
     """Largest sum of the proportional set sizes of the process and all its descendants, sampled every 0.2 s."""
 
 
-def _tree(root: int) -> list[int]:
+def process_tree(root: int) -> list[int]:
+    """The process `root` and all its descendants, from /proc."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -106,7 +107,8 @@ def _tree(root: int) -> list[int]:
     return found
 
 
-def _pss_bytes(pid: int) -> int:
+def pss_bytes(pid: int) -> int:
+    """The proportional set size of a process; 0 of one that has ended."""
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
@@ -120,7 +122,7 @@ def watch(command: Sequence[str], environment: dict[str, str] | None = None) -> 
         started, peak = time.perf_counter(), 0
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
         while process.poll() is None:
-            peak = max(peak, sum(_pss_bytes(pid) for pid in _tree(process.pid)))
+            peak = max(peak, sum(pss_bytes(pid) for pid in process_tree(process.pid)))
             time.sleep(0.2)
         if process.returncode:
             errors.seek(0)

@@ -171,6 +171,8 @@ def tried_on(runtime: Runtime, name: str, kit: Kit) -> Trial:
     seen = replace(tried(runtime, kit, fetch=True), first_answer_s=None)
     beside = runtime.beside() if isinstance(runtime, OldOnnxRuntime) and seen.passed is not None else ""
     python = ".".join(map(str, sys.version_info[:3]))
+    if runtime.name in ("chromium", "c-api"):
+        python = ""
     if runtime.name in ("onnxruntime-node", "onnxruntime-web") and seen.passed is not None:
         python, beside = "", f"Node {_run(['node', '--version']).strip().removeprefix('v')}"
     return Trial(bundle=name, app_sha256=kit.app.sha256, runtime=runtime.name, python=python, beside=beside, seen=seen)

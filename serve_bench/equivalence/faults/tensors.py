@@ -154,9 +154,9 @@ class Tensors:
     name: str = "tensors"
 
     def faults(self, subject: Subject) -> Iterator[Fault]:
-        if subject.artifact.format not in stored.WRITABLE:
+        if subject.artifact.stored_as not in stored.WRITABLE:
             return
-        everything = stored.read(subject.path, subject.artifact.format)
+        everything = stored.read(subject.path, subject.artifact.stored_as)
         yield from _some(subject, {n: a for n, a in everything.items() if _weighs(a)}, CHANGES)
         yield from _some(subject, {n: a for n, a in everything.items() if n.endswith(QUANTISED)}, STEPPED)
         if subject.artifact.precision == "int8":
@@ -188,7 +188,7 @@ def _some(subject: Subject, arrays: dict[str, Array], changes: list[tuple[str, C
                 kind=kind,
                 name=f"{name} {words}",
                 tensor=str(name),
-                write=partial(_replace, subject.path, subject.artifact.format, str(name), array),
+                write=partial(_replace, subject.path, subject.artifact.stored_as, str(name), array),
             )
 
 
@@ -203,9 +203,9 @@ class Stale:
     name: str = "stale"
 
     def faults(self, subject: Subject) -> Iterator[Fault]:
-        if subject.artifact.format not in stored.WRITABLE:
+        if subject.artifact.stored_as not in stored.WRITABLE:
             return
-        arrays: dict[str, Array] = dict(stored.read(subject.path, subject.artifact.format))
+        arrays: dict[str, Array] = dict(stored.read(subject.path, subject.artifact.stored_as))
         rounding = bfloat16 if subject.artifact.precision == "bfloat16" else np.asarray
         moved = {
             name: rounding(
@@ -217,7 +217,7 @@ class Stale:
             if _weighs(array)
         }
         if moved:
-            write = partial(stored.replace_tensors, subject.path, subject.artifact.format, moved)
+            write = partial(stored.replace_tensors, subject.path, subject.artifact.stored_as, moved)
             yield Fault(kind="stale weights", name="every weight of another training", write=write)
 
 
