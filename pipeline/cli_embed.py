@@ -23,6 +23,9 @@ class _OrWrite(click.Group):
 def embed() -> None:
     """Write an app around a bundle's app.onnx, or check that model on the runtimes at hand.
 
+    Targets: python (a module and a command), web (a static page), node (an ES module), c (a C11 program) and triton (a
+    model repository). `pipeline embed write --help` lists the options.
+
     \b
     pipeline embed artifacts/cnn --target web --out digits
     pipeline embed artifacts/names-rnn --target python --out names
