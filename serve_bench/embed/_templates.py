@@ -6,12 +6,20 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from export.bundle.errors import ExportError
+
 HERE = Path(__file__).resolve().parent
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """`text` with every @NAME@ replaced once, so that a value is never read as a template; KeyError for one unknown."""
-    return re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], text)
+    """`text` with every @NAME@ replaced once: a value is no template. Raises ExportError for a name without one."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[1] not in values:
+            raise ExportError(f"{found[0]} has no value; known are {', '.join(sorted(values))}")
+        return values[found[1]]
+
+    return re.sub(r"@([A-Z_]+)@", value, text)
 
 
 def template(folder: str, name: str) -> str:

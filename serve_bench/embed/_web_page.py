@@ -9,6 +9,7 @@ import html
 import re
 from collections.abc import Mapping
 
+from serve_bench.embed import _templates
 from serve_bench.embed._web_runtime import TEMPLATES
 
 ALWAYS = ("files.js", "model.js")
@@ -24,11 +25,11 @@ def template(name: str) -> str:
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """`text` with each @NAME@ replaced once; raises KeyError for a name without a value or a value without its name."""
+    """As `_templates.filled`; raises KeyError where a value has no place, or a place no value."""
     used = set(re.findall(r"@([A-Z]+)@", text))
     if used != set(values):
         raise KeyError(f"placeholders and values differ in {sorted(used ^ set(values))}")
-    return re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], text)
+    return _templates.filled(text, values)
 
 
 def linked(view: str, words: Mapping[str, str], scripts: tuple[str, ...]) -> str:
@@ -70,8 +71,3 @@ def _hash(source: str) -> str:
 
 def _packed(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
-
-
-def markdown(text: str) -> str:
-    """Text of the metadata as it is, in one line, whatever Markdown or HTML it looks like."""
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(" ".join(text.split()), quote=False))

@@ -1,30 +1,16 @@
-"""What an app's README says of its model, and how templates are filled."""
+"""What an app's README says of its model, from the metadata of app.onnx."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from export.app import LABEL, PIXELS, VALUE
-from export.bundle.errors import ExportError
 from serve_bench.embed._base import Kit, preprocess_words
 
-PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
 MARKS = re.compile(r"([\\`*_{}\[\]<>#|&~!$])")
-
-
-def filled(template: Path, values: Mapping[str, str]) -> str:
-    """The text of `template` with each `@NAME@` replaced, values as they are; raises ExportError for an unknown one."""
-
-    def value(found: re.Match[str]) -> str:
-        if found[1] not in values:
-            raise ExportError(f"{template}: {found[0]} has no value; known are {', '.join(sorted(values))}")
-        return values[found[1]]
-
-    return PLACEHOLDER.sub(value, template.read_text(encoding="utf-8"))
 
 
 def escaped(text: str) -> str:
@@ -93,6 +79,11 @@ def facts(kit: Kit) -> str:
         lines.append(f"- Classes: {', '.join(escaped(label) for label in kit.manifest.labels)}")
     lines.append(f"- app.onnx: {kit.app.bytes:,} bytes, sha256 `{kit.app.sha256}`")
     return "\n".join(lines)
+
+
+def model_facts(kit: Kit) -> str:
+    """What a README says of the model and of its ends."""
+    return f"{facts(kit)}\n\n{interface(kit)}"
 
 
 def interface(kit: Kit) -> str:

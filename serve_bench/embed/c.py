@@ -10,7 +10,7 @@ import numpy as np
 
 from export.app import LABEL
 from export.bundle.types import LENGTHS, Artifact, TensorSpec
-from serve_bench.embed import _readme
+from serve_bench.embed import _words
 from serve_bench.embed._base import EmbedOptions, Golden, Kit
 from serve_bench.embed._c_build import answers, build
 from serve_bench.embed._templates import copied, filled, template
@@ -129,7 +129,12 @@ def _readme_of(kit: Kit) -> str:
         line = f"the {shape} values of `{inputs[0].name}` ({inputs[0].dtype}), separated by commas or spaces"
         line += ", an image row by row" if len(inputs[0].shape) == 3 else ""
         example = "./build/answer samples.csv"
-    values = {"TITLE": _readme.plain(kit.manifest.title), "FACTS": _readme.facts(kit), "LINE": line, "EXAMPLE": example}
+    values = {
+        "TITLE": _words.escaped(kit.manifest.title),
+        "FACTS": _words.model_facts(kit),
+        "LINE": line,
+        "EXAMPLE": example,
+    }
     values["SAMPLES"] = str(kit.golden.samples)
     values["TOLERANCES"] = ", ".join(f"`{name}` {t:.2g}" for name, t in kit.golden.tolerance.items())
     return filled(template(FOLDER, "README.md.in"), values)

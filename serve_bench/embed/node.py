@@ -11,6 +11,7 @@ from typing import Any
 
 from serve_bench.embed import _words
 from serve_bench.embed._base import EmbedOptions, Golden, Kit
+from serve_bench.embed._templates import filled, template
 
 TEMPLATES = Path(__file__).with_name("_node")
 COPIED = ("index.mjs", "index.d.mts", "files.mjs", "cli.mjs", "test.mjs")
@@ -47,7 +48,7 @@ class Node:
         ):
             text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
             (folder / name).write_text(text + "\n", encoding="utf-8")
-        readme = _words.filled(TEMPLATES / "README.md", _values(kit))
+        readme = filled(template("_node", "README.md"), _values(kit))
         (folder / "README.md").write_text(readme, encoding="utf-8")
 
     def first_steps(self, kit: Kit, options: EmbedOptions, folder: Path) -> str:

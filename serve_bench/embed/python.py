@@ -14,6 +14,7 @@ import numpy as np
 from export.bundle.files import atomic
 from serve_bench.embed import _words
 from serve_bench.embed._base import EmbedOptions, Kit
+from serve_bench.embed._templates import filled, template
 
 TEMPLATES = Path(__file__).with_name("_python")
 TAKEN = frozenset(sys.stdlib_module_names) | {"numpy", "onnxruntime", "PIL", "test_golden", "pytest"}
@@ -47,7 +48,7 @@ class Python:
         shutil.copyfile(TEMPLATES / "model.py", folder / f"{module}.py")
         shutil.copyfile(TEMPLATES / "requirements.txt", folder / "requirements.txt")
         for name in ("test_golden.py", "README.md"):
-            (folder / name).write_text(_words.filled(TEMPLATES / name, _values(kit, module)), encoding="utf-8")
+            (folder / name).write_text(filled(template("_python", name), _values(kit, module)), encoding="utf-8")
         _write_golden(kit, folder / "golden.npz")
 
     def first_steps(self, kit: Kit, options: EmbedOptions, folder: Path) -> str:

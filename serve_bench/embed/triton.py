@@ -13,7 +13,7 @@ import numpy as np
 from export.bundle.errors import ExportError
 from export.bundle.files import write_atomic
 from export.bundle.types import LENGTH, TensorSpec
-from serve_bench.embed import _readme
+from serve_bench.embed import _words
 from serve_bench.embed._base import EmbedOptions, Kit
 from serve_bench.embed._templates import copied, filled, template
 from serve_bench.embed._triton_check import check_repository
@@ -97,13 +97,12 @@ def _request(model: Served) -> dict[str, Any]:
 def _readme_of(kit: Kit, models: list[Served], left_out: list[str]) -> str:
     first = models[0]
     rows = "\n".join(
-        f"| `{m.name}` | {m.platform} | {_words(m.inputs)} | {_words(m.outputs)} | {m.most} | {m.kind} |"
-        for m in models
+        f"| `{m.name}` | {m.platform} | {_ends(m.inputs)} | {_ends(m.outputs)} | {m.most} | {m.kind} |" for m in models
     )
     variable = any(LENGTH in s.shape or -1 in dims_of(s) for s in first.inputs)
     values = {
-        "TITLE": _readme.plain(kit.manifest.title),
-        "FACTS": _readme.facts(kit),
+        "TITLE": _words.escaped(kit.manifest.title),
+        "FACTS": _words.model_facts(kit),
         "ROWS": rows,
         "LEFT_OUT": _left_out(left_out),
         "NAME": first.name,
@@ -118,14 +117,14 @@ def _readme_of(kit: Kit, models: list[Served], left_out: list[str]) -> str:
     return filled(template(FOLDER, "README.md.in"), values)
 
 
-def _words(specs: tuple[TensorSpec, ...]) -> str:
+def _ends(specs: tuple[TensorSpec, ...]) -> str:
     return ", ".join(f"`{s.name}` {s.dtype} {dims_of(s)}" for s in specs)
 
 
 def _left_out(sentences: list[str]) -> str:
     if not sentences:
         return ""
-    return "\nLeft out:\n\n" + "\n".join(f"- {_readme.plain(s)}." for s in sentences) + "\n"
+    return "\nLeft out:\n\n" + "\n".join(f"- {_words.escaped(s)}." for s in sentences) + "\n"
 
 
 LENGTHS_WORDS = """

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from export.bundle.errors import BackendUnavailable
-from serve_bench.embed import _web_page, _web_runtime
+from serve_bench.embed import _web_page, _web_runtime, _words
 from serve_bench.embed._base import EmbedOptions, Kit
 from serve_bench.embed._web_facts import RUNTIME, Kind, about, facts_of, golden_of, kind_of, labels_of
 from serve_bench.reports._format import size
@@ -91,7 +91,7 @@ def _files(kit: Kit, options: EmbedOptions) -> dict[str, bytes]:
 
 
 def _readme(kit: Kit, kind: Kind, options: EmbedOptions, written: Iterable[str]) -> str:
-    say = _web_page.markdown
+    say = _words.escaped
     version = _web_runtime.release().version
     single = options.single_file
     return _web_page.filled(

@@ -55,7 +55,7 @@ def test_the_app_is_whole_and_its_readme_escapes_data(kind, kits, tmp_path):
     made = {str(p.relative_to(tmp_path / "app")) for p in (tmp_path / "app").rglob("*") if p.is_file()}
     assert {*c.SOURCES, "app.onnx", "bundle.c", "README.md", "golden/input0.bin", "golden/output0.bin"} <= made
     readme = (tmp_path / "app/README.md").read_text()
-    assert "0.75, 95 % interval 0.5 to 0.9" in readme
+    assert "75.00 % (95 % interval 50.00 % to 90.00 %)" in readme
     assert "CC0 \\<b\\>" in readme
     assert "@" not in readme
     assert ("\\*bold\\* \\<i\\>" in readme) == (kind != "vectors")

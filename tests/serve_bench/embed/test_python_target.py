@@ -228,13 +228,13 @@ def test_the_module_is_python_3_9():
         ast.parse((TEMPLATES / name).read_text(), feature_version=(3, 9))
 
 
-def test_markdown_says_what_the_metadata_say_and_no_more(tmp_path):
+def test_markdown_says_what_the_metadata_say_and_no_more():
     from export.bundle.errors import ExportError
-    from serve_bench.embed._words import coded, escaped, filled
+    from serve_bench.embed._templates import filled
+    from serve_bench.embed._words import coded, escaped
 
     assert escaped("a <b>\n| [x](y) `c` @NAME@") == r"a \<b\> \| \[x\](y) \`c\` @NAME@"
     assert (coded("a`b"), coded("`")) == ("``a`b``", "`` ` ``")
-    (tmp_path / "t.md").write_text("@ONE@ @TWO@")
-    assert filled(tmp_path / "t.md", {"ONE": "@TWO@", "TWO": "2"}) == "@TWO@ 2"
+    assert filled("@ONE@ @TWO@", {"ONE": "@TWO@", "TWO": "2"}) == "@TWO@ 2"
     with pytest.raises(ExportError, match="@TWO@ has no value"):
-        filled(tmp_path / "t.md", {"ONE": "1"})
+        filled("@ONE@ @TWO@", {"ONE": "1"})

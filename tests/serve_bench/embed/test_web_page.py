@@ -162,7 +162,8 @@ def test_metadata_are_data(tmp_path, single):
     assert page.of("title")[0][1] == f"Type a name – {NASTY}"
     assert len(page.of("main")) == 1
     readme = (folder / "README.md").read_text()
-    assert "<img" not in readme
+    assert "\\<img" in readme
+    assert readme.count("<img") == readme.count("\\<img")
     assert "[a](b)" not in readme
     if not single:
         assert json.loads((folder / "model.json").read_text())["labels"][0] == NASTY
