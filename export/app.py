@@ -211,7 +211,7 @@ def _described(spec: TensorSpec) -> dict[str, Json]:
         LABEL: "index of the most probable class",
     }
     said: dict[str, Json] = {"name": spec.name, "dtype": spec.dtype, "shape": list(spec.shape)}
-    said |= {k: v for k, v in (("low", spec.low), ("high", spec.high)) if v is not None}
+    said |= {k: float(v) for k, v in (("low", spec.low), ("high", spec.high)) if v is not None}
     if spec.symbols:
         said["meaning"] = f"index in 'symbols of {spec.name}' of each character; what lies beyond lengths is ignored"
     elif spec.name in meaning:

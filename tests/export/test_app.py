@@ -164,6 +164,12 @@ def test_it_says_what_it_takes_and_gives():
     assert told.items() <= said.items()
 
 
+def test_a_range_of_whole_numbers_is_written_as_one_that_was_read_back():
+    whole, read = (TensorSpec(name="x", dtype="float32", shape=("batch", 2), low=n) for n in (-1, -1.0))
+    given = "m", "regression", (), Preprocess()
+    assert app.told(*given, (whole,), (whole,)) == app.told(*given, (read,), (read,))
+
+
 def changed_constant(made):
     for tensor in made.graph.initializer:
         if tensor.name.endswith("sub.by"):

@@ -116,7 +116,8 @@ class Tiny(ZooOrigin):
 
     def __init__(self, spec, folder: Path):
         self.spec, self._folder = with_params(spec, {}), folder
-        self._dataset = self._weights = None
+        self._dataset = entry("pipeline.datasets", "data set", spec.dataset)
+        self._weights = None
         self.data = data_of(spec)
 
     @property
