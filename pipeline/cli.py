@@ -37,6 +37,7 @@ def main() -> None:
     pipeline verify artifacts/cnn      is what is deployed the same model?
     pipeline bench artifacts/cnn       how much faster is it?
     pipeline predict artifacts/cnn digit.png
+    pipeline embed artifacts/cnn --target web --out digits
     pipeline doctor                    which backends can run here
     """
 

@@ -18,13 +18,21 @@ class _OrWrite(click.Group):
             args = ["write", *args]
         return super().parse_args(ctx, args)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Shows the options of `write` too, which is what most want."""
+        written = self.commands["write"]
+        shown = [record for p in written.get_params(ctx) if (record := p.get_help_record(ctx)) and p.name != "help"]
+        with formatter.section("Options of an app"):
+            formatter.write_dl(shown)
+        super().format_options(ctx, formatter)
+
 
 @click.group(cls=_OrWrite, short_help="an app around the model")
 def embed() -> None:
     """Write an app around a bundle's app.onnx, or check that model on the runtimes at hand.
 
     Targets: python (a module and a command), web (a static page), node (an ES module), c (a C11 program) and triton (a
-    model repository). `pipeline embed write --help` lists the options.
+    model repository).
 
     \b
     pipeline embed artifacts/cnn --target web --out digits
@@ -37,7 +45,7 @@ def embed() -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--target", required=True, metavar="NAME", help="python, web, node, c or triton.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the app.")
-@click.option("--force", is_flag=True, help="Replace the folder where it holds files.")
+@click.option("--force", is_flag=True, help="Replace the folder where it holds an app that was written before.")
 @click.option("--single-file", is_flag=True, help="Of web: one HTML file that opens from disk.")
 @click.option(
     "--runtime",
@@ -73,16 +81,25 @@ def write(
     pipeline embed artifacts/cnn --target web --single-file --out digits
     pipeline embed artifacts/cnn --target triton --instance gpu --out repository
     """
+    from export.bundle.errors import UsageError
     from export.bundle.store import Bundle
     from serve_bench.embed._base import EmbedOptions
+    from serve_bench.embed._write import MARK
     from serve_bench.embed._write import embed as embedded
 
+    for given, name, own in (
+        (single_file, "--single-file", "web"),
+        (runtime, "--runtime", "web"),
+        (instance != "auto", "--instance", "triton"),
+    ):
+        if given and target != own:
+            raise UsageError(f"{name} is of --target {own}, not of {target}; leave it out")
     options = EmbedOptions(single_file=single_file, runtime=runtime, instance=instance)
     said = embedded(Bundle.open(bundle, trust=trust), target, options, out, force=force)
     if as_json:
         import json
 
-        files = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file())
+        files = sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file() and p.name != MARK)
         click.echo(json.dumps({"folder": str(out), "target": target, "files": files}, indent=1))
     elif not quiet:
         click.echo(said)

@@ -89,7 +89,9 @@ def predict(
 
 
 def _holds_many(given: str) -> bool:
-    return given == "-" or Path(given).suffix.lower() in (".csv", ".txt") or Path(given).is_dir()
+    import os
+
+    return given == "-" or Path(given).suffix.lower() in (".csv", ".txt") or os.path.isdir(given)
 
 
 def _check(output: Path | None, inputs: tuple[str, ...]) -> None:

@@ -56,6 +56,8 @@ def verify(bundle: Bundle, options: Options, workers: Workers, progress: Progres
     cells, missing = cells_of(bundle, options)
     here = environment().id
     todo = cells if options.fresh else pending(bundle, cells, here, options.threads)
+    if len(todo) < len(cells) and not bundle.made_here:
+        progress.note("verdicts that came with a bundle from elsewhere are signed by no one: --fresh judges anew")
     for cell in cells:
         if cell not in todo:
             progress.done(f"verify {cell.label}", "up to date")

@@ -57,7 +57,7 @@ class Outcome:
         raise_for(self.judged.failed)
         failed = [n for n in self.built.not_built if n.failed] if self.built else []
         if failed:
-            raise ExportError(f"{failed[0].format} could not be exported: {failed[0].reason}")
+            raise ExportError(f"{failed[0].format} is not in the bundle: {failed[0].reason}")
         raise_for_missing(self.judged)
 
 

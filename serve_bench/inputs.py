@@ -78,6 +78,10 @@ def text_as_input(text: str, specs: Sequence[TensorSpec]) -> Read:
     plain = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
     if not plain.strip():
         raise DataError(f"{text!r}: holds no letter; give a text of at least one, or an .npz")
+    if lengths.high is not None and len(plain) > lengths.high:
+        raise DataError(
+            f"{text[:20]!r}…: has {len(plain)} letters; the model was verified for at most {lengths.high:g}"
+        )
     unknown = next((c for c in plain if c not in sequence.symbols), None)
     if unknown is not None:
         raise DataError(

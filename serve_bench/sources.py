@@ -11,16 +11,19 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Literal, TextIO
 
+import numpy as np
+
 from export.bundle.errors import DataError
 from export.bundle.types import Preprocess, TensorSpec
 from serve_bench import _tabular
 from serve_bench._child import sample_count
 from serve_bench._images import SUFFIXES, takes_images
+from serve_bench.equivalence.probes import model_ready
 from serve_bench.inputs import Read, formula, outside, read_inputs, takes_text, text_as_input
 
 ARRAYS = (".npy", ".npz")
 STDIN = "-"
-Kind = Literal["array", "csv", "folder", "image", "lines", "stdin", "text"]
+Kind = Literal["array", "csv", "folder", "image", "lines", "numbers", "stdin", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,7 @@ class Reader:
             "folder": self._folder,
             "image": self._image,
             "lines": self._lines,
+            "numbers": self._numbers,
             "stdin": self._lines if takes_text(self.specs) else self._csv,
             "text": self._text,
         }
@@ -79,6 +83,15 @@ class Reader:
         self.say(f"{given}: {read.read_as}")
         total = sample_count(self.specs, read.arrays)
         yield Samples(source=given, numbers=range(total), total=total, read=read)
+
+    def _numbers(self, given: str) -> Iterator[Samples]:
+        (spec,) = self.specs
+        values = np.array([numbers_in(given, self.specs)])
+        ready = model_ready(values, self.preprocess, spec.dtype)
+        read = Read({spec.name: ready}, "numbers taken as stored")
+        if beyond := outside(ready, spec):
+            self.say(f"{given}: {beyond}")
+        yield Samples(source=given, numbers=(0,), total=1, read=read)
 
     def _image(self, given: str, named: str = "") -> Iterator[Samples]:
         read = self._unchanged(given, read_inputs(Path(given), self.specs, self.preprocess))
@@ -170,9 +183,24 @@ class Reader:
         return read
 
 
+def numbers_in(given: str, specs: Sequence[TensorSpec]) -> list[float]:
+    """The values of "0.5" or "1,2,3" where that is one sample of a model of a vector of features; else none."""
+    if len(specs) != 1 or len(specs[0].shape) != 2 or np.dtype(specs[0].dtype).kind != "f":
+        return []
+    try:
+        values = [float(word) for word in given.split(",")]
+    except ValueError:
+        return []
+    return values if len(values) == specs[0].shape[1] and np.isfinite(values).all() else []
+
+
 def kind_of(given: str, specs: Sequence[TensorSpec]) -> Kind:
-    """How a word on the command line is taken, by its suffix and by what the model takes."""
+    """How a word on the command line is taken, by its suffix and by what the model takes; raises DataError for none."""
     suffix = Path(given).suffix.lower()
+    if not given and not takes_text(specs):
+        raise DataError("an input is empty; name a file")
+    if not _exists(given) and numbers_in(given, specs):
+        return "numbers"
     if given == STDIN:
         return "stdin"
     if suffix == ".csv":
@@ -190,8 +218,8 @@ def expected(inputs: Iterable[Path | str], specs: Sequence[TensorSpec], *, recur
     """About how many samples there are to answer, for a progress bar; None where only reading them would tell."""
     total = 0
     for given in map(str, inputs):
-        kind = kind_of(given, specs)
-        with suppress(OSError):
+        with suppress(OSError, DataError):
+            kind = kind_of(given, specs)
             if kind in ("stdin", "array"):
                 return None
             if kind == "folder":

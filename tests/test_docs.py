@@ -128,7 +128,8 @@ def test_the_apps_of_the_readme_pass_their_tests(target, beside_artifacts, tmp_p
     block = next(block for block in blocks("sh") if f"--target {target} " in block)
     more = needs(target, tmp_path)
     lines = [line for line in block.splitlines() if "http.server" not in line]
-    lines = ['ln -s "$PACKAGES" node_modules' if line.startswith("npm i ") else line for line in lines]
+    linked = 'ln -s "$PACKAGES" digits-node/node_modules'
+    lines = [linked if line.startswith("npm i ") else line for line in lines]
     (tmp_path / "artifacts").symlink_to(beside_artifacts / "artifacts")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     script = "\n".join(["set -eu", *lines])

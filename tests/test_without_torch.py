@@ -27,8 +27,8 @@ def test_help_and_doctor(core):
     backends = {b["name"]: b for b in found["backends"] if b["device"] == "cpu"}
     assert backends["onnxruntime-cpu"]["ready"]
     assert not backends["eager"]["ready"]
-    assert "pipeline[train]" in backends["eager"]["reason"]
-    assert "pipeline[train]" in found["formats"]["exported_program"]
+    assert ".[train]" in backends["eager"]["reason"]
+    assert ".[train]" in found["formats"]["exported_program"]
 
 
 def test_verify_on_onnx_runtime_against_the_stored_truth(core, copy):
@@ -59,12 +59,12 @@ def test_predict(core, made):
 def test_a_backend_asked_for_by_name_is_an_error(core, copy):
     result = core("verify", copy, "--backend", "eager")
     assert result.returncode == 1
-    assert "error: eager: eager needs torch, which is not installed: pip install 'pipeline[train]'" in result.stderr
+    assert "error: eager: eager needs torch, which is not installed: pip install '.[train]'" in result.stderr
 
 
 def test_training_says_what_to_install(core, tmp_path):
     result = core("train-export", "cnn", "--out", tmp_path)
     assert result.returncode == 1
     lines = result.stderr.strip().splitlines()
-    assert "pip install 'pipeline[train]'" in lines[-1]
+    assert "pip install '.[train]'" in lines[-1]
     assert lines[-1].startswith("error: ")

@@ -135,7 +135,7 @@ def _library() -> Iterator[tuple[Any, Any, Any]]:
         except ImportError as error:
             raise BackendUnavailable(
                 f"signatures need {(error.name or 'model-signing').partition('.')[0]}, which is not installed: "
-                "pip install 'pipeline[sign]'"
+                "pip install '.[sign]' in the clone"
             ) from error
         yield signing, verifying, hashing
 

@@ -10,7 +10,7 @@ from export.bundle.types import Json
 
 ALIASES = {"a100": "sm80"}
 CAPABILITIES = {"sm75": "7.5", "sm80": "8.0", "sm86": "8.6", "sm89": "8.9", "sm120": "12.0", "sm121": "12.1"}
-PACKAGES = {"tensorrt": "pipeline[tensorrt]", "tensorrt_rtx": "pipeline[rtx]"}
+PACKAGES = {"tensorrt": ".[tensorrt]", "tensorrt_rtx": ".[rtx]"}
 AMPERE = (8, 0)
 
 

@@ -126,4 +126,4 @@ def needs_torch() -> str | None:
     """Why a format that torch writes cannot be written here."""
     from importlib.util import find_spec
 
-    return None if find_spec("torch") else "torch is not installed: pip install 'pipeline[train]'"
+    return None if find_spec("torch") else "torch is not installed: pip install '.[train]' in the clone"

@@ -62,7 +62,7 @@ def missing_exporter() -> str | None:
     import importlib.util
 
     if importlib.util.find_spec("onnxscript") is None:
-        return "onnxscript is not installed: pip install 'pipeline[train]'"
+        return "onnxscript is not installed: pip install '.[train]' in the clone"
     return None
 
 

@@ -49,7 +49,7 @@ class OnnxInt8:
         import importlib.util
 
         if importlib.util.find_spec("onnxruntime") is None:
-            return "onnxruntime is not installed: pip install pipeline"
+            return "onnxruntime is not installed: pip install . in the clone"
         return None
 
     def write(self, source: Source, destination: Path) -> Artifact:

@@ -71,12 +71,10 @@ def _installed(package: str) -> bool:
 
 def _missing(target: str) -> str:
     if _installed("tensorrt") and gpus():
-        return f"tensorrt cannot build for {target} on this {gpus()[0].name}: pip install 'pipeline[rtx]', which can"
+        return f"tensorrt cannot build for {target} on this {gpus()[0].name}: pip install '.[rtx]', which can"
     if _installed("tensorrt"):
-        return (
-            "tensorrt builds only on an NVIDIA GPU and none is visible: pip install 'pipeline[rtx]', which needs none"
-        )
-    return "neither tensorrt nor tensorrt_rtx is installed: pip install 'pipeline[rtx]' (builds without a GPU)"
+        return "tensorrt builds only on an NVIDIA GPU and none is visible: pip install '.[rtx]', which needs none"
+    return "neither tensorrt nor tensorrt_rtx is installed: pip install '.[rtx]' (builds without a GPU)"
 
 
 class TensorRT:

@@ -74,7 +74,7 @@ def table() -> npt.NDArray[np.float32]:
     """(1797, 65): 64 values 0–16 row by row, then the class."""
     found = importlib.util.find_spec("sklearn")
     if found is None or not found.submodule_search_locations:
-        raise DataError("digits: scikit-learn, which holds them, is not installed; pip install 'pipeline[train]'")
+        raise DataError("digits: scikit-learn, which holds them, is not installed; pip install '.[train]' in the clone")
     path = Path(found.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
     try:
         values = gzip.decompress(path.read_bytes()).decode().replace("\n", ",").strip(",").split(",")

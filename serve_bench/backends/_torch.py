@@ -26,7 +26,7 @@ def missing(name: str, device: str) -> str | None:
     if device not in DEVICES:
         return only_device(name, device, DEVICES)
     if not importable("torch"):
-        return f"{name} needs torch, which is not installed: pip install 'pipeline[train]'"
+        return f"{name} needs torch, which is not installed: pip install '.[train]' in the clone"
     if device == "cpu":
         return None
     if not gpu_names():

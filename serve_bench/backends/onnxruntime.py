@@ -19,7 +19,7 @@ from serve_bench.backends._ort import (
 )
 from serve_bench.backends._placement import check_provider
 
-NOT_INSTALLED = "ONNX Runtime is not installed: pip install pipeline"
+NOT_INSTALLED = "ONNX Runtime is not installed: pip install . in the clone"
 
 
 class OnnxRuntimeCpu:
@@ -124,7 +124,7 @@ class OnnxRuntimeTensorrt(OnnxRuntimeCuda):
     def missing(self, device: str) -> str | None:
         reason = super().missing(device)
         if reason is None and not importable("tensorrt"):
-            return "the TensorRT provider needs tensorrt, which is not installed: pip install 'pipeline[tensorrt]'"
+            return "the TensorRT provider needs tensorrt, not installed: pip install '.[tensorrt]' in the clone"
         return reason
 
     def providers(self, artifact: Artifact) -> list[Any]:

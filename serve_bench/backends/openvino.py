@@ -18,7 +18,7 @@ from serve_bench.backends._helpers import importable, only_device
 # `import openvino` reports itself to Google Analytics and writes to the home folder, unless this module is not there.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-NOT_INSTALLED = "OpenVINO is not installed: pip install 'pipeline[openvino]'"
+NOT_INSTALLED = "OpenVINO is not installed: pip install '.[openvino]' in the clone"
 WHERE = re.compile(r"^(Exception from .*|Check '.*' failed at .*|FrontEnd API failed.*)$")
 """Lines of an OpenVINO error that say where in its sources it arose, not what is wrong."""
 READ_BACK = {

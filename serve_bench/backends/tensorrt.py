@@ -44,7 +44,7 @@ class TensorRt:
             return NO_GPU
         for module in (self._module, "polygraphy"):
             if not importable(module):
-                return f"{self.name} needs {module}, which is not installed: pip install 'pipeline[{self._extra}]'"
+                return f"{self.name} needs {module}, not installed: pip install '.[{self._extra}]' in the clone"
         return None
 
     def refuses(self, artifact: Artifact) -> str | None:
@@ -76,7 +76,8 @@ class TensorRt:
             return importlib.import_module(self._module)
         except (ImportError, OSError) as error:
             raise BackendUnavailable(
-                f"{self.name}: {self._module} does not load: {first_line(error)}; pip install 'pipeline[{self._extra}]'"
+                f"{self.name}: {self._module} does not load: {first_line(error)}; "
+                f"pip install '.[{self._extra}]' in the clone"
             ) from error
 
     def _cuda(self) -> Any:

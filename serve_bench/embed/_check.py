@@ -84,7 +84,8 @@ def check(kit: Kit, names: Sequence[str], progress: Progress) -> Check:
             bar.advance(len(rows), len(candidates), note=runtime.name)
             rows.append(tried(runtime, kit, fetch=bool(chosen)))
             tell(rows[-1], progress)
-        bar.advance(len(rows), len(candidates), note=f"{sum(row.passed is True for row in rows)} runtimes are right")
+        right = sum(row.passed is True for row in rows)
+        bar.advance(len(rows), len(candidates), note=f"right on {right} of {len(rows)} runtimes")
     return Check(model=kit.manifest.title, app_sha256=kit.app.sha256, rows=tuple(rows), asked=tuple(names))
 
 

@@ -55,7 +55,7 @@ def missing_schema() -> str | None:
     except ModuleNotFoundError as error:
         absent = [str(error.name)]
     if absent:
-        return f"{absent[0]} is not installed, which brings Triton's schema: pip install 'pipeline[triton]'"
+        return f"{absent[0]} is not installed, which brings Triton's schema: pip install '.[triton]' in the clone"
     return None
 
 

@@ -15,6 +15,18 @@ from serve_bench.embed._base import EmbedOptions, Target, kit_of
 PACKAGE = "serve_bench.embed"
 
 
+MARK = ".pipeline-embed"
+"""A file in every app's folder: only a folder with it is ever replaced."""
+
+
+def _may_replace(out: Path, *, force: bool) -> None:
+    """Raises UsageError where the folder holds what no app of ours is, or may not be replaced."""
+    if not (out / MARK).is_file():
+        raise UsageError(f"{out}: holds files that are no app of `pipeline embed`; name another folder with --out")
+    if not force:
+        raise UsageError(f"{out}: holds an app already; name another folder with --out, or replace it with --force")
+
+
 def targets() -> dict[str, Target]:
     return cast("dict[str, Target]", entries(PACKAGE))
 
@@ -23,14 +35,14 @@ def embed(bundle: Bundle, target: str, options: EmbedOptions, out: Path, *, forc
     """Writes the app `target` around the bundle to the folder `out`, and returns what to type now.
 
     The folder is made beside its place and renamed, so that a failure leaves nothing. Raises UnknownName, UsageError
-    where `out` is a file, or a folder that holds something and `force` is not given; BackendUnavailable where the app
-    cannot be written here.
+    where `out` is a file, holds something else than an app, or holds one and `force` is not given; BackendUnavailable
+    where the app cannot be written here.
     """
     chosen = cast(Target, entry(PACKAGE, "target", target))
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; name a folder with --out")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        raise UsageError(f"{out}: holds files already; name another folder with --out, or replace them with --force")
+    if out.is_dir() and any(out.iterdir()):
+        _may_replace(out, force=force)
     kit = kit_of(bundle)
     if reason := chosen.missing(kit, options):
         raise BackendUnavailable(f"{target}: {reason}")
@@ -39,6 +51,7 @@ def embed(bundle: Bundle, target: str, options: EmbedOptions, out: Path, *, forc
         made = Path(folder) / "app"
         made.mkdir()
         chosen.write(kit, options, made)
+        (made / MARK).write_text(f"{target}: an app around {kit.manifest.title}, written by pipeline embed\n")
         if out.exists():
             out.rename(Path(folder) / "before")
         shutil.move(made, out)

@@ -37,7 +37,7 @@ def cores() -> int:
 def require_torch(what: str) -> None:
     """Raises BackendUnavailable with the remedy where torch is not installed."""
     if not importable("torch"):
-        raise BackendUnavailable(f"{what} needs torch, which is not installed: pip install 'pipeline[train]'")
+        raise BackendUnavailable(f"{what} needs torch, which is not installed: pip install '.[train]' in the clone")
 
 
 def load(path: Path, dtype: str) -> Any:

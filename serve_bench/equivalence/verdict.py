@@ -45,13 +45,15 @@ def verify_bundle(
         questions = questions_of(truth, Path(folder))
         program = trusted_program(bundle)
         callers = None if program is None else Callers(program)
-        if callers is not None and any(cell.artifact.precision == "float32" for cell in cells):
-            # Not in the threads: Python 3.11 cannot build syntax trees in two at once, and torch builds them.
-            callers.load("float64")
-            callers.load("float32")
         judged = Standard(truth, questions, bundle.manifest.task, threads, environment_id, callers, Path(folder))
         try:
-            futures = {pool.submit(job): cell for cell, job in _jobs(bundle, workers, cells, judged)}
+            jobs = list(_jobs(bundle, workers, cells, judged))
+            futures = {pool.submit(job): cell for cell, job in jobs if not _searched(cell)}
+            if callers is not None and len(futures) < len(jobs):
+                # Not in the threads: Python 3.11 cannot build syntax trees in two at once, and torch builds them.
+                callers.load("float64")
+                callers.load("float32")
+            futures |= {pool.submit(job): cell for cell, job in jobs if _searched(cell)}
             for future in as_completed(futures):
                 cell, record = futures[future], future.result()
                 bundle.append("verification", to_json(record))
@@ -62,6 +64,11 @@ def verify_bundle(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     return [found[cell.key] for cell in cells]
+
+
+def _searched(cell: Cell) -> bool:
+    """Whether inputs are searched for on which this form is worst: then the model's program is run beside it."""
+    return cell.artifact.precision == "float32" and cell.artifact.format != "app"
 
 
 def _title(cells: Sequence[Cell]) -> str:

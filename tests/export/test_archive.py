@@ -417,7 +417,7 @@ def test_an_interrupt_leaves_nothing(archive, out, monkeypatch):
 
 
 def test_a_signature_goes_along_and_is_checked(root, tmp_path, out):
-    pytest.importorskip("model_signing", reason="model-signing is not installed: pip install 'pipeline[sign]'")
+    pytest.importorskip("model_signing", reason="model-signing is not installed: pip install '.[sign]'")
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from export.bundle.signing import sign

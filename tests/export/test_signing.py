@@ -15,8 +15,8 @@ from export.bundle.errors import BackendUnavailable, BundleCorrupt, BundleError,
 from export.bundle.store import Bundle
 from tests.export.small_bundle import make
 
-pytest.importorskip("model_signing", reason="model-signing is not installed: pip install 'pipeline[sign]'")
-pytest.importorskip("OpenSSL", reason="pyopenssl is not installed: pip install 'pipeline[sign]'")
+pytest.importorskip("model_signing", reason="model-signing is not installed: pip install '.[sign]'")
+pytest.importorskip("OpenSSL", reason="pyopenssl is not installed: pip install '.[sign]'")
 
 from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -212,7 +212,7 @@ def test_without_the_library_the_remedy_is_named(signed, keys, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "model_signing", None)
-    with pytest.raises(BackendUnavailable, match=r"pip install 'pipeline\[sign\]'"):
+    with pytest.raises(BackendUnavailable, match=r"pip install '\.\[sign\]'"):
         check_signature(signed, keys[1])
 
 

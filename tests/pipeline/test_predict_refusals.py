@@ -163,3 +163,19 @@ def test_no_image_and_a_decompression_bomb_do_not_stop_the_others(ask, tmp_path,
     assert all("perhaps a decompression bomb; make it smaller first" in line for line in said[1:3])
     assert said[3].startswith("floats.tiff: holds numbers of no known range (mode F)")
     assert said[4:] == ["4 of 5 inputs could not be answered"]
+
+
+def test_numbers_are_one_sample_where_no_file_has_their_name(ask, tmp_path):
+    result = ask("sum", "1,2,3", "--json")
+    (answer,) = json.loads(result.stdout)
+    assert (answer["source"], answer["outputs"]) == ("1,2,3", {"y": [321.0]})
+    assert "1,2: " in errors(ask("sum", "1,2"))[0]
+    assert "1,2,nan: " in errors(ask("sum", "1,2,nan"))[0]
+    assert errors(ask("sum", "")) == ["an input is empty; name a file"]
+    (tmp_path / "1,2,3").write_bytes(b"no array")
+    assert errors(ask("sum", "1,2,3")) != []
+
+
+def test_a_text_longer_than_was_verified_is_refused_even_where_no_file_can_have_its_name(ask):
+    (line,) = errors(ask("texts", "a" * 5000))
+    assert "has 5000 letters; the model was verified for at most" in line

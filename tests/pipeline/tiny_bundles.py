@@ -12,7 +12,7 @@ from export.bundle.workspace import workspace
 IMAGE = TensorSpec(name="image", dtype="float32", shape=("batch", 1, 2, 2), low=0.0, high=1.0)
 ROW = TensorSpec(name="x", dtype="float32", shape=("batch", 3), low=-100.0, high=100.0)
 LETTERS = TensorSpec(name="letters", dtype="int64", shape=("batch", LENGTH), symbols="abc '")
-COUNTS = TensorSpec(name=LENGTHS, dtype="int64", shape=("batch",))
+COUNTS = TensorSpec(name=LENGTHS, dtype="int64", shape=("batch",), low=1, high=4096)
 
 
 def published(root, task, inputs, output, nodes, constants, labels=(), preprocess=Preprocess()):  # noqa: B008

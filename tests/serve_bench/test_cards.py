@@ -189,7 +189,7 @@ def test_markdown_shows_the_tables_and_lets_no_name_break_out(bundle):
 
 
 def test_the_official_validator_accepts_the_ml_bom(bundle, tmp_path):
-    pytest.importorskip("cyclonedx", reason="cyclonedx-python-lib is not installed: pip install 'pipeline[dev]'")
+    pytest.importorskip("cyclonedx", reason="cyclonedx-python-lib is not installed: pip install '.[dev]'")
     from cyclonedx.schema import SchemaVersion
     from cyclonedx.validation.json import JsonStrictValidator
 

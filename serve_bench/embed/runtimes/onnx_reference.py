@@ -12,7 +12,7 @@ class OnnxReference:
     name = "onnx-reference"
 
     def missing(self) -> str | None:
-        return None if importable("onnx") else "onnx is not installed: pip install pipeline"
+        return None if importable("onnx") else "onnx is not installed: pip install . in the clone"
 
     def run(self, kit: Kit, batch: int) -> Answers:
         return ask_python(self.name, self.name, kit, batch)

@@ -138,7 +138,7 @@ def test_executable_forms_of_a_strangers_bundle_need_trust(tmp_path, monkeypatch
 def test_without_the_schema_it_is_one_line(tmp_path, monkeypatch):
     place = bundle("images", tmp_path / "b")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(BackendUnavailable, match=r"tritonclient is not installed.*'pipeline\[triton\]'"):
+    with pytest.raises(BackendUnavailable, match=r"tritonclient is not installed.*'\.\[triton\]'"):
         embed(place, "triton", EmbedOptions(), tmp_path / "app")
     assert not (tmp_path / "app").exists()
 
