@@ -18,8 +18,8 @@ COPIED = ("index.mjs", "index.d.mts", "files.mjs", "cli.mjs", "test.mjs")
 TYPES = ("uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64")
 """Of inputs that have a typed array."""
 IMAGES = """
-An image is a binary `.pgm` (P5, grey, 8 bits) of any size. It becomes light on dark, of the model's size (each pixel the
-mean of the area that it covers), and what was done is said. ImageMagick makes one of a PNG or JPEG:
+An image is a binary `.pgm` (P5, grey, 8 bits) of any size. It becomes light on dark, of the model's size (each pixel is
+the mean of the area that it covers), and what was done is said. ImageMagick makes one of a PNG or JPEG:
 
 ```sh
 magick image.png -background white -flatten -colorspace gray -depth 8 image.pgm
