@@ -66,6 +66,7 @@ class Python:
 def _values(kit: Kit, module: str) -> dict[str, str]:
     """What the templates' placeholders stand for."""
     classifies = kit.golden.labels is not None
+    samples = _samples(kit)
     return {
         "MODULE": module,
         "TITLE": _words.escaped(kit.manifest.title),
@@ -73,7 +74,8 @@ def _values(kit: Kit, module: str) -> dict[str, str]:
         "FACTS": _words.facts(kit),
         "EXAMPLE": _example(kit),
         "IMAGES": IMAGES if _words.kind_of(kit) == "image" else "",
-        "SAMPLES": _samples(kit),
+        "IMPORT": "import numpy\n\n" if samples.startswith("numpy.") else "",
+        "SAMPLES": samples,
         "ANSWER": "`label`, `probability` and `probabilities`" if classifies else "`value`, a list of numbers",
         "INTERFACE": _words.interface(kit),
         "SAMPLE_COUNT": str(kit.golden.samples),

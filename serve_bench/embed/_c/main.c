@@ -33,7 +33,7 @@ static const char HELP[] = "usage: answer [options] FILE...\n"
                            "Asks app.onnx for every sample in FILE (- is standard input), a line of JSON each.\n"
                            "A line of FILE is a sample: its numbers, separated by commas or spaces, or a text.\n"
                            "\n"
-                           "  -m, --model FILE      the model; default app.onnx, here, beside this program or in the folder above\n"
+                           "  -m, --model FILE      the model; default app.onnx here, beside this program or above it\n"
                            "  -t, --threads N       threads of one run, 1 to 1024; default 1\n"
                            "  -b, --batch N         samples asked for at once, 1 to 65536; default 64\n"
                            "      --binary          FILE holds raw values of the input's own type, without lines\n"
@@ -194,8 +194,8 @@ int main(int count, char **words)
     char path[LONGEST_PATH];
     if (options.model == NULL) {
         if (!find_model(words[0], path)) {
-            fail(&failure, "%s lies neither here, nor beside this program, nor in the folder above; name it with --model",
-                 MODEL);
+            fail(&failure, MODEL " lies neither here, nor beside this program, nor in the folder above; "
+                                 "name it with --model");
             return failed(&failure, FAILED);
         }
         options.model = path;

@@ -31,7 +31,8 @@ function read(word, model) {
   const numbers = word.split(',').map((part) => (part.trim() ? Number(part) : NaN));
   const size = model.shape.reduce((a, b) => a * b, 1);
   if (model.takes === 'image') {
-    throw new InputError(`${word}: is no file that is read here: .npy, .json or .pgm; ImageMagick makes one: ${CONVERT}`);
+    const kinds = '.npy, .json or .pgm';
+    throw new InputError(`${word}: is no file that is read here: ${kinds}; ImageMagick makes one: ${CONVERT}`);
   }
   if (numbers.some(Number.isNaN)) {
     throw new InputError(`${word}: is neither numbers with commas between nor an .npy or .json file`);

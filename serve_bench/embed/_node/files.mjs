@@ -60,9 +60,11 @@ function overlaps(source, target) {
   const size = source / target;
   return Array.from({ length: target }, (_, cell) => {
     const [low, high] = [cell * size, (cell + 1) * size];
-    const first = Math.floor(low);
-    const count = Math.min(Math.ceil(high), source) - first;
-    return Array.from({ length: count }, (_, i) => [first + i, (Math.min(high, first + i + 1) - Math.max(low, first + i)) / size]);
+    const cells = [];
+    for (let index = Math.floor(low); index < Math.min(Math.ceil(high), source); index += 1) {
+      cells.push([index, (Math.min(high, index + 1) - Math.max(low, index)) / size]);
+    }
+    return cells;
   });
 }
 
@@ -70,15 +72,18 @@ function overlaps(source, target) {
 function resized(image, rows, columns) {
   const mean = (cells, valueAt) => cells.reduce((sum, [index, share]) => sum + share * valueAt(index), 0);
   const across = overlaps(image[0].length, columns);
+  const down = overlaps(image.length, rows);
   const narrow = image.map((row) => across.map((cells) => mean(cells, (index) => row[index])));
-  return overlaps(image.length, rows).map((cells) => across.map((_, column) => mean(cells, (index) => narrow[index][column])));
+  return down.map((cells) => across.map((_, column) => mean(cells, (index) => narrow[index][column])));
 }
 
 /** A binary grey image at the model's size, as values 0 to the model's largest, light on dark. */
 function pgm(bytes, model) {
   if (model.takes !== 'image') throw new InputError('is an image, and this model takes none');
   const head = /^P5\s(?:\s*#.*\n)*\s*(\d+)\s+(\d+)\s+(\d+)\s/.exec(bytes.toString('latin1', 0, 512));
-  if (!head || Number(head[3]) > 255) throw new InputError('is no binary PGM (P5) of 8 bits; magick in.pgm -depth 8 out.pgm makes one');
+  if (!head || Number(head[3]) > 255) {
+    throw new InputError('is no binary PGM (P5) of 8 bits; magick in.pgm -depth 8 out.pgm makes one');
+  }
   const [width, height, largest] = head.slice(1).map(Number);
   const [rows, columns] = model.shape;
   if (!width || !height || !largest) throw new InputError('holds no pixel');

@@ -108,8 +108,8 @@ const View = (() => {
     if (text.trim() === "" || Number.isNaN(x)) return { fatal: true, text: "Type a number." };
     if (!Number.isFinite(Math.fround(x))) return { fatal: true, text: "Too large: the model computes in float32." };
     if (x >= low && x <= high) return { text: "" };
-    const range = `${number(low)} … ${number(high)}`;
-    return { text: `${number(x)} is outside ${range}, where the model was fitted: a guess, which slider and curve do not show.` };
+    const place = `${number(x)} is outside ${number(low)} … ${number(high)}, where the model was fitted`;
+    return { text: `${place}: a guess, which slider and curve do not show.` };
   }
 
   async function ask(session, values) {

@@ -92,6 +92,15 @@ def test_the_app_holds_what_it_says_and_no_placeholder(apps, kind):
     assert (r"\<b\>\|\`\*x\*" in readme) == (kind == "image")
 
 
+@pytest.mark.parametrize("kind", KITS)
+def test_the_code_in_the_readme_runs_as_it_is_printed(apps, kind):
+    _, folder = apps[kind]
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, cwd=folder, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
 def test_images_are_answered_from_arrays_and_files(apps, tmp_path):
     kit, folder = apps["image"]
     module = model_of(kit, folder)
