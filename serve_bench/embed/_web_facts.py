@@ -35,6 +35,8 @@ class Kind:
     """In the order in which they are loaded, besides those of every page."""
     inputs: str
     """How an input is made, for the README."""
+    maker: str = ""
+    """The script that makes it."""
 
 
 def kind_of(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], labels: tuple[str, ...]) -> Kind | None:
@@ -76,7 +78,8 @@ def _digits(spec: TensorSpec, labels: tuple[str, ...]) -> Kind:
         heading="Draw a digit" if digits else "Draw",
         lead="The answer follows the pen." if digits else f"The answer to a drawing of {height}×{width} pixels.",
         scripts=("ink.js", "answer.js", "digits.js"),
-        inputs=f"{made} `ink.js` does it; no ink, no answer.",
+        inputs=f"{made} No ink, no answer.",
+        maker="ink.js",
     )
 
 
@@ -87,7 +90,8 @@ def _names(classes: int) -> Kind:
         lead=f"It is read letter by letter, and put into one of {classes} classes.",
         scripts=("answer.js", "names.js"),
         inputs="A letter is its index in the model's symbols; marks are dropped (ü is read as u), and what is none of "
-        "the symbols then is left out and named. `names.js` does it.",
+        "the symbols then is left out and named.",
+        maker="names.js",
     )
 
 

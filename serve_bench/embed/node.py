@@ -18,8 +18,14 @@ COPIED = ("index.mjs", "index.d.mts", "files.mjs", "cli.mjs", "test.mjs")
 TYPES = ("uint8", "int8", "uint16", "int16", "int32", "int64", "float32", "float64")
 """Of inputs that have a typed array."""
 IMAGES = """
-A binary `.pgm` (P5) has the model's size, becomes light on dark, and what was done is said; an `.npy` or a `.json` of
-raw values is taken as it is.
+An image is a binary `.pgm` (P5, grey, 8 bits) of any size. It becomes light on dark, of the model's size (each pixel is
+the mean of the area that it covers), and what was done is said. ImageMagick makes one of a PNG or JPEG:
+
+```sh
+magick image.png -background white -flatten -colorspace gray -depth 8 image.pgm
+```
+
+An `.npy` or a `.json` of raw values is taken as it is.
 """
 MOST = 16
 """Numbers that an example in the README shows at most."""

@@ -22,8 +22,8 @@ TAKEN = frozenset(sys.stdlib_module_names) | {"numpy", "onnxruntime", "PIL", "te
 MAX_EXAMPLE = 16
 """Numbers that an example in the README shows at most."""
 IMAGES = """
-Images become grey, light on dark, of the model's size, and what was done is said; they need Pillow. An `.npy` of raw
-values is taken as it is and needs none.
+Images (PNG, JPEG and others that Pillow reads) become grey, light on dark, of the model's size, and what was done is
+said. An `.npy` of raw values is taken as it is.
 """
 
 
@@ -46,7 +46,8 @@ class Python:
         module = module_name(kit.manifest.model)
         shutil.copyfile(kit.app.path, folder / "app.onnx")
         shutil.copyfile(TEMPLATES / "model.py", folder / f"{module}.py")
-        shutil.copyfile(TEMPLATES / "requirements.txt", folder / "requirements.txt")
+        needs = "requirements-images.txt" if _words.kind_of(kit) == "image" else "requirements.txt"
+        shutil.copyfile(TEMPLATES / needs, folder / "requirements.txt")
         for name in ("test_golden.py", "README.md"):
             (folder / name).write_text(filled(template("_python", name), _values(kit, module)), encoding="utf-8")
         _write_golden(kit, folder / "golden.npz")
@@ -65,6 +66,7 @@ class Python:
 def _values(kit: Kit, module: str) -> dict[str, str]:
     """What the templates' placeholders stand for."""
     classifies = kit.golden.labels is not None
+    samples = _samples(kit)
     return {
         "MODULE": module,
         "TITLE": _words.escaped(kit.manifest.title),
@@ -72,7 +74,8 @@ def _values(kit: Kit, module: str) -> dict[str, str]:
         "FACTS": _words.facts(kit),
         "EXAMPLE": _example(kit),
         "IMAGES": IMAGES if _words.kind_of(kit) == "image" else "",
-        "SAMPLES": _samples(kit),
+        "IMPORT": "import numpy\n\n" if samples.startswith("numpy.") else "",
+        "SAMPLES": samples,
         "ANSWER": "`label`, `probability` and `probabilities`" if classifies else "`value`, a list of numbers",
         "INTERFACE": _words.interface(kit),
         "SAMPLE_COUNT": str(kit.golden.samples),

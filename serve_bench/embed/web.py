@@ -99,7 +99,7 @@ def _readme(kit: Kit, kind: Kind, options: EmbedOptions, written: Iterable[str])
         {
             "NAME": say(kit.manifest.title),
             "ABOUT": "\n".join(f"- {term}: {say(text)}" for term, text in about(kit)),
-            "INPUTS": kind.inputs,
+            "INPUTS": kind.inputs if single or not kind.maker else f"{kind.inputs} `{kind.maker}` does it.",
             "VERSION": version,
         }
         | ({} if single else {"SERVE": SERVE, "ADDRESS": ADDRESS, "FILES": _listed(written, kind)}),

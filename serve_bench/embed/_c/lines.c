@@ -5,11 +5,28 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LONGEST_LINE ((size_t)1 << 20)
 #define LONGEST_NUMBER 63
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+/* As `fail`, with the place in front: what is wrong with this line alone. */
+static bool fail_line(const Reader *reader, Failure *failure, const char *format, ...)
+{
+    char text[sizeof failure->text];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    fail(failure, "%s:%zu: %s", reader->name, reader->line, text);
+    failure->of_line = true;
+    return false;
+}
 
 static bool is_space(char c)
 {
@@ -21,6 +38,14 @@ static bool is_blank(const char *line)
     return line[strspn(line, " \t")] == '\0';
 }
 
+static void skip_line(Reader *reader)
+{
+    int c;
+    do {
+        c = fgetc(reader->stream);
+    } while (c != EOF && c != '\n');
+}
+
 static bool one_line(Reader *reader, Buffer *line, bool *ended, Failure *failure)
 {
     int c = fgetc(reader->stream);
@@ -30,10 +55,12 @@ static bool one_line(Reader *reader, Buffer *line, bool *ended, Failure *failure
     for (; c != EOF && c != '\n'; c = fgetc(reader->stream)) {
         char byte = (char)c;
         if (c == '\0') {
-            return fail(failure, "%s:%zu: holds a zero byte: is it --binary?", reader->name, reader->line);
+            skip_line(reader);
+            return fail_line(reader, failure, "holds a zero byte: is it --binary?");
         }
         if (line->used == LONGEST_LINE) {
-            return fail(failure, "%s:%zu: is longer than %zu bytes", reader->name, reader->line, LONGEST_LINE);
+            skip_line(reader);
+            return fail_line(reader, failure, "is longer than %zu bytes", LONGEST_LINE);
         }
         if (!buffer_add(line, &byte, 1, failure)) {
             return false;
@@ -104,11 +131,10 @@ static bool field(const Reader *reader, const char **next, char text[LONGEST_NUM
 {
     size_t length = strcspn(*next, ", \t");
     if (length == 0) {
-        return fail(failure, "%s:%zu: a field is empty", reader->name, reader->line);
+        return fail_line(reader, failure, "a field is empty");
     }
     if (length > LONGEST_NUMBER) {
-        return fail(failure, "%s:%zu: a number has more than %d characters", reader->name, reader->line,
-                    LONGEST_NUMBER);
+        return fail_line(reader, failure, "a number has more than %d characters", LONGEST_NUMBER);
     }
     memcpy(text, *next, length);
     text[length] = '\0';
@@ -117,7 +143,7 @@ static bool field(const Reader *reader, const char **next, char text[LONGEST_NUM
     if (**next == ',') {
         *next += 1 + strspn(*next + 1, " \t");
         if (**next == '\0') {
-            return fail(failure, "%s:%zu: ends with a comma", reader->name, reader->line);
+            return fail_line(reader, failure, "ends with a comma");
         }
     }
     return true;
@@ -140,13 +166,11 @@ bool line_numbers(const Reader *reader, const char *line, const Spec *spec, Buff
             return false;
         }
         if (found < wanted && !understood) {
-            return fail(failure, "%s:%zu: value %zu, '%s', is not %s", reader->name, reader->line, found + 1, text,
-                        range_of(spec->type));
+            return fail_line(reader, failure, "value %zu, '%s', is not %s", found + 1, text, range_of(spec->type));
         }
     }
     if (found != wanted) {
-        return fail(failure, "%s:%zu: holds %zu values; %s takes %zu a sample", reader->name, reader->line, found,
-                    spec->name, wanted);
+        return fail_line(reader, failure, "holds %zu values; %s takes %zu a sample", found, spec->name, wanted);
     }
     return true;
 }
@@ -180,15 +204,15 @@ bool line_characters(const Reader *reader, const char *line, Buffer *numbers, in
     for (const char *next = line; *next != '\0'; ++*length) {
         size_t bytes = character(next);
         if (bytes == 0) {
-            return fail(failure, "%s:%zu: is not UTF-8", reader->name, reader->line);
+            return fail_line(reader, failure, "is not UTF-8");
         }
         int64_t number = symbol(next, bytes);
         if (number < 0) {
-            return fail(failure, "%s:%zu: '%.*s' is none of the %zu characters known", reader->name, reader->line,
-                        (int)bytes, next, SYMBOL_COUNT);
+            return fail_line(reader, failure, "'%.*s' is none of the %zu characters known", (int)bytes, next,
+                             SYMBOL_COUNT);
         }
         if (LONGEST_TEXT > 0 && *length >= (int64_t)LONGEST_TEXT) {
-            return fail(failure, "%s:%zu: has more than %zu characters", reader->name, reader->line, LONGEST_TEXT);
+            return fail_line(reader, failure, "has more than %zu characters", LONGEST_TEXT);
         }
         if (!buffer_add(numbers, &number, sizeof number, failure)) {
             return false;

@@ -3,6 +3,8 @@
 
 #include "samples.h"
 
+/* What is wrong with one line alone is a failure `of_line`; the reader then stands on the next line. */
+
 /* The next line that is not blank, without its end, closed by '\0'; `ended` where there is none left. */
 bool line_read(Reader *reader, Buffer *line, bool *ended, Failure *failure);
 

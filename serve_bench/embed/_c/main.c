@@ -7,10 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define MODEL "app.onnx"
+#define LONGEST_PATH 4096
+#ifdef _WIN32
+#define SEPARATORS "/\\"
+#else
+#define SEPARATORS "/"
+#endif
+
 enum { FAILED = 1, WRONG_USE = 2 };
 
 typedef struct {
-    const char *model;
+    const char *model; /* NULL: app.onnx, wherever it lies */
     const char *golden;
     int threads;
     int batch;
@@ -25,7 +33,7 @@ static const char HELP[] = "usage: answer [options] FILE...\n"
                            "Asks app.onnx for every sample in FILE (- is standard input), a line of JSON each.\n"
                            "A line of FILE is a sample: its numbers, separated by commas or spaces, or a text.\n"
                            "\n"
-                           "  -m, --model FILE      the model; default app.onnx\n"
+                           "  -m, --model FILE      the model; default app.onnx here, beside this program or above it\n"
                            "  -t, --threads N       threads of one run, 1 to 1024; default 1\n"
                            "  -b, --batch N         samples asked for at once, 1 to 65536; default 64\n"
                            "      --binary          FILE holds raw values of the input's own type, without lines\n"
@@ -43,6 +51,36 @@ static bool whole_number(const char *option, const char *text, int most, int *nu
     }
     *number = (int)value;
     return true;
+}
+
+static bool is_there(const char *path)
+{
+    FILE *stream = fopen(path, "rb");
+    if (stream != NULL) {
+        fclose(stream);
+    }
+    return stream != NULL;
+}
+
+/* app.onnx in the current folder, else in the program's own as it was called, else in the one above. */
+static bool find_model(const char *program, char path[LONGEST_PATH])
+{
+    static const char *const PLACES[] = {"", "../"};
+    snprintf(path, LONGEST_PATH, "%s", MODEL);
+    if (is_there(path)) {
+        return true;
+    }
+    size_t folder = program == NULL ? 0 : strlen(program);
+    while (folder > 0 && strchr(SEPARATORS, program[folder - 1]) == NULL) {
+        folder--;
+    }
+    for (size_t i = 0; folder > 0 && folder < LONGEST_PATH / 2 && i < sizeof PLACES / sizeof *PLACES; i++) {
+        snprintf(path, LONGEST_PATH, "%.*s%s%s", (int)folder, program, PLACES[i], MODEL);
+        if (is_there(path)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool is(const char *word, const char *one, const char *other)
@@ -109,35 +147,37 @@ static bool answer(const Model *model, const Options *options, Reader *reader, F
         }
     } while (done);
     samples_free(&samples);
-    return done && !any ? fail(failure, "%s: holds no sample", reader->name) : done;
+    return done && !any && reader->malformed == 0 ? fail(failure, "%s: holds no sample", reader->name) : done;
 }
 
-static bool answer_file(const Model *model, const Options *options, const char *name, Failure *failure)
+/* False where not every line was answered; all that stood in the way is said by then. */
+static bool answer_file(const Model *model, const Options *options, const char *name)
 {
+    Failure failure = {0};
     bool standard = strcmp(name, "-") == 0;
     Reader reader = {.name = standard ? "standard input" : name, .binary = options->binary};
     reader.stream = standard ? stdin : fopen(name, "rb");
-    if (reader.stream == NULL) {
-        return fail(failure, "%s: cannot be opened: %s", name, strerror(errno));
-    }
-    bool done = answer(model, options, &reader, failure);
-    if (!standard) {
+    bool done = reader.stream != NULL ? answer(model, options, &reader, &failure)
+                                      : fail(&failure, "%s: cannot be opened: %s", name, strerror(errno));
+    if (!standard && reader.stream != NULL) {
         fclose(reader.stream);
     }
-    return done;
+    if (!done) {
+        say(&failure);
+    }
+    return done && reader.malformed == 0;
 }
 
 static int failed(const Failure *failure, int status)
 {
-    fflush(stdout);
-    fprintf(stderr, "error: %s\n", failure->text);
+    say(failure);
     return status;
 }
 
 int main(int count, char **words)
 {
-    Options options = {.model = "app.onnx", .threads = 1, .batch = 64};
-    Failure failure = {""};
+    Options options = {.threads = 1, .batch = 64};
+    Failure failure = {0};
     int files = count > 0 ? count - 1 : 0;
     char **names = words + 1;
     if (!read_options(names, &files, &options, &failure)) {
@@ -151,16 +191,27 @@ int main(int count, char **words)
         return failed(&failure, WRONG_USE);
     }
     Model model;
+    char path[LONGEST_PATH];
+    if (options.model == NULL) {
+        if (!find_model(words[0], path)) {
+            fail(&failure, MODEL " lies neither here, nor beside this program, nor in the folder above; "
+                                 "name it with --model");
+            return failed(&failure, FAILED);
+        }
+        options.model = path;
+    }
     if (!model_open(&model, options.model, options.threads, &failure)) {
         return failed(&failure, FAILED);
     }
     bool done = options.golden == NULL || golden(&model, options.golden, options.show, &failure);
-    for (int i = 0; done && i < files; i++) {
-        done = answer_file(&model, &options, names[i], &failure);
+    int status = done ? EXIT_SUCCESS : failed(&failure, FAILED);
+    for (int i = 0; i < files; i++) {
+        status = answer_file(&model, &options, names[i]) ? status : FAILED;
     }
     model_close(&model);
-    if (done && (fflush(stdout) != 0 || ferror(stdout))) {
-        done = fail(&failure, "the answers cannot be written: %s", strerror(errno));
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fail(&failure, "the answers cannot be written: %s", strerror(errno));
+        return failed(&failure, FAILED);
     }
-    return done ? EXIT_SUCCESS : failed(&failure, FAILED);
+    return status;
 }

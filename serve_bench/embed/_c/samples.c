@@ -19,6 +19,17 @@ static void set_shape(Values *values, const Spec *spec, int64_t samples, int64_t
     values->shape[0] = samples;
 }
 
+/* Says what is wrong with a line and goes on; false for a failure that is not of one line. */
+static bool left_out(Reader *reader, const Failure *failure)
+{
+    if (!failure->of_line) {
+        return false;
+    }
+    say(failure);
+    reader->malformed++;
+    return true;
+}
+
 /* Lines of numbers, a sample each. */
 static bool numbers(Reader *reader, const Model *model, int64_t most, Samples *samples, Failure *failure)
 {
@@ -26,12 +37,18 @@ static bool numbers(Reader *reader, const Model *model, int64_t most, Samples *s
     Buffer line = {0};
     bool done = true, ended = false;
     while (done && samples->samples < most) {
+        size_t before = samples->buffers[0].used;
         done = line_read(reader, &line, &ended, failure);
-        if (!done || ended) {
+        if (done && ended) {
             break;
         }
-        done = line_numbers(reader, line.bytes, spec, &samples->buffers[0], failure);
-        samples->samples++;
+        done = done && line_numbers(reader, line.bytes, spec, &samples->buffers[0], failure);
+        if (done) {
+            samples->samples++;
+        } else {
+            samples->buffers[0].used = before;
+            done = left_out(reader, failure);
+        }
     }
     buffer_free(&line);
     set_shape(&samples->inputs[0], spec, samples->samples, 1, &samples->buffers[0]);
@@ -66,14 +83,20 @@ static bool texts(Reader *reader, const Model *model, int64_t most, Samples *sam
     bool done = true, ended = false;
     while (done && samples->samples < most) {
         int64_t length = 0;
+        size_t before = flat.used;
         done = line_read(reader, &line, &ended, failure);
-        if (!done || ended) {
+        if (done && ended) {
             break;
         }
-        done = line_characters(reader, line.bytes, &flat, &length, failure)
+        done = done && line_characters(reader, line.bytes, &flat, &length, failure)
                && buffer_add(&samples->buffers[1], &length, sizeof length, failure);
-        longest = length > longest ? length : longest;
-        samples->samples++;
+        if (done) {
+            longest = length > longest ? length : longest;
+            samples->samples++;
+        } else {
+            flat.used = before;
+            done = left_out(reader, failure);
+        }
     }
     done = done && padded(&flat, &samples->buffers[1], longest, &samples->buffers[0], failure);
     buffer_free(&line);

@@ -3,11 +3,14 @@
 import { createInterface } from 'node:readline';
 
 import { isFile, readSamples } from './files.mjs';
-import { InputError, Model } from './index.mjs';
+import { InputError, Model, quoted, withoutMarks } from './index.mjs';
 
 const HELP = `usage: node cli.mjs [--json] INPUT…
 
 INPUT is a text, or numbers as 0.5 or 0.1,-2, or a file: .npy, .json or .pgm (a grey image); - reads lines of stdin.`;
+
+/** Grey of 8 bits, what is transparent white. */
+const CONVERT = 'magick image.png -background white -flatten -colorspace gray -depth 8 image.pgm';
 
 const printable = (text) => text.replace(/\p{C}/gu, '?');
 
@@ -20,11 +23,17 @@ async function* wordsOf(given) {
 
 /** { samples, note } of one word. Throws InputError. */
 function read(word, model) {
-  if (model.takes === 'text') return { samples: [word], note: '' };
+  if (model.takes === 'text') {
+    const plain = withoutMarks(word);
+    return { samples: [word], note: plain === word ? '' : `read as ${plain}` };
+  }
   if (isFile(word)) return readSamples(word, model);
   const numbers = word.split(',').map((part) => (part.trim() ? Number(part) : NaN));
   const size = model.shape.reduce((a, b) => a * b, 1);
-  if (model.takes === 'image') throw new InputError(`${word}: is no file that is read here: .npy, .json or .pgm`);
+  if (model.takes === 'image') {
+    const kinds = '.npy, .json or .pgm';
+    throw new InputError(`${word}: is no file that is read here: ${kinds}; ImageMagick makes one: ${CONVERT}`);
+  }
   if (numbers.some(Number.isNaN)) {
     throw new InputError(`${word}: is neither numbers with commas between nor an .npy or .json file`);
   }
@@ -61,7 +70,7 @@ async function main(given) {
       });
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
-      const named = error.message.startsWith(word) || error.message.startsWith(JSON.stringify(word));
+      const named = error.message.startsWith(word) || error.message.startsWith(quoted(word));
       console.error(named ? error.message : `${word}: ${error.message}`);
       status = 2;
     }
@@ -69,6 +78,11 @@ async function main(given) {
   if (given.includes('--json')) console.log(JSON.stringify(found, null, 1));
   return status;
 }
+
+process.stdout.on('error', (error) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit(1); // who reads the answers has seen enough, such as head
+});
 
 try {
   process.exitCode = await main(process.argv.slice(2));

@@ -55,22 +55,48 @@ function cut(values, n) {
   return Array.from({ length: n ? values.length / n : 1 }, (_, i) => Array.from(values.slice(i * n, (i + 1) * n)));
 }
 
-/** A binary grey image of the model's size, as values 0 to the model's largest, light on dark. */
+/** For each of `target` cells the [index, share] of the `source` cells that it covers; shares sum to 1. */
+function overlaps(source, target) {
+  const size = source / target;
+  return Array.from({ length: target }, (_, cell) => {
+    const [low, high] = [cell * size, (cell + 1) * size];
+    const cells = [];
+    for (let index = Math.floor(low); index < Math.min(Math.ceil(high), source); index += 1) {
+      cells.push([index, (Math.min(high, index + 1) - Math.max(low, index)) / size]);
+    }
+    return cells;
+  });
+}
+
+/** Rows of grey values at another size: each value the mean of the area that it covers. */
+function resized(image, rows, columns) {
+  const mean = (cells, valueAt) => cells.reduce((sum, [index, share]) => sum + share * valueAt(index), 0);
+  const across = overlaps(image[0].length, columns);
+  const down = overlaps(image.length, rows);
+  const narrow = image.map((row) => across.map((cells) => mean(cells, (index) => row[index])));
+  return down.map((cells) => across.map((_, column) => mean(cells, (index) => narrow[index][column])));
+}
+
+/** A binary grey image at the model's size, as values 0 to the model's largest, light on dark. */
 function pgm(bytes, model) {
   if (model.takes !== 'image') throw new InputError('is an image, and this model takes none');
   const head = /^P5\s(?:\s*#.*\n)*\s*(\d+)\s+(\d+)\s+(\d+)\s/.exec(bytes.toString('latin1', 0, 512));
-  if (!head || Number(head[3]) > 255) throw new InputError('is no binary PGM (P5) of 8 bits');
+  if (!head || Number(head[3]) > 255) {
+    throw new InputError('is no binary PGM (P5) of 8 bits; magick in.pgm -depth 8 out.pgm makes one');
+  }
   const [width, height, largest] = head.slice(1).map(Number);
   const [rows, columns] = model.shape;
-  if (height !== rows || width !== columns) {
-    throw new InputError(`is ${width}×${height}, the model takes ${columns}×${rows}; resize it first`);
-  }
+  if (!width || !height || !largest) throw new InputError('holds no pixel');
   const grey = bytes.subarray(head[0].length, head[0].length + width * height);
   if (grey.length < width * height) throw new InputError('is cut off');
-  const image = cut(Array.from(grey, (v) => (v * 255) / largest), width);
+  const given = cut(Array.from(grey, (v) => (v * 255) / largest), width);
+  const fits = height === rows && width === columns;
+  const image = fits ? given : resized(given, rows, columns);
   const border = [...image[0], ...image.at(-1), ...image.flatMap((row) => [row[0], row.at(-1)])].sort((a, b) => a - b);
   const paper = border[border.length >> 1] > BRIGHT;
   const scale = (model.facts.inputs[0].high ?? 255) / 255;
   const samples = image.map((row) => row.map((v) => Math.round((paper ? 255 - v : v) * scale)));
-  return { samples, note: paper ? 'inverted, since its border is bright and the model was trained on light on dark' : '' };
+  const done = fits ? [] : [`resized from ${width}×${height} to ${columns}×${rows}`];
+  if (paper) done.push('inverted, since its border is bright and the model was trained on light on dark');
+  return { samples, note: done.join('; ') };
 }

@@ -50,3 +50,9 @@ export class Model {
   /** The outputs of app.onnx by name, for its inputs by name. Throws InputError. */
   run(feeds: Record<string, Values>): Promise<Record<string, Values>>;
 }
+
+/** "Jose" of "José": as a model of texts reads it. */
+export function withoutMarks(text: string): string;
+
+/** A text as messages repeat it: in double quotes, 60 characters at most. */
+export function quoted(text: string): string;

@@ -129,15 +129,28 @@ export class Model {
   /** The number of each character; marks such as accents are dropped. */
   #characters(text) {
     if (typeof text !== 'string') throw new InputError(`${String(text)}: is no text`);
-    const plain = [...text.normalize('NFD').replace(/\p{Mn}/gu, '')];
-    if (!plain.join('').trim()) throw new InputError(`${JSON.stringify(text)}: holds no letter`);
+    const plain = [...withoutMarks(text)];
+    if (!plain.join('').trim()) throw new InputError(`${quoted(text)}: holds no letter`);
+    const { high: longest = Infinity } = this.facts.inputs[1];
+    if (plain.length > longest) {
+      throw new InputError(`${quoted(text)}: has ${plain.length} characters, the model takes ${longest} at most`);
+    }
     const unknown = plain.find((c) => !this.symbols.includes(c));
     if (unknown !== undefined) {
       const known = this.symbols.join('');
-      throw new InputError(`${JSON.stringify(text)}: ${JSON.stringify(unknown)} is none of the characters known: ${known}`);
+      throw new InputError(`${quoted(text)}: ${JSON.stringify(unknown)} is none of the characters known: ${known}`);
     }
     return plain.map((c) => this.symbols.indexOf(c));
   }
+}
+
+/** "Jose" of "José": as the texts were read that the model was trained on. */
+export const withoutMarks = (text) => text.normalize('NFD').replace(/\p{Mn}/gu, '');
+
+/** A text as messages repeat it: 60 characters at most. */
+export function quoted(text) {
+  const characters = [...text];
+  return JSON.stringify(characters.length > 60 ? `${characters.slice(0, 60).join('')}…` : text);
 }
 
 const isList = (value) => Array.isArray(value) || ArrayBuffer.isView(value);

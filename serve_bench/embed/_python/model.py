@@ -7,6 +7,7 @@ Everything that is particular to the model (inputs, labels, characters) is read 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 APP = Path(__file__).resolve().with_name("app.onnx")
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm")
+SHOWN = 60
+"""Characters of a text that a message repeats at most."""
 BRIGHT = 127
 """A border whose median is above this is paper: the image is turned to light on dark, as the model was trained."""
 
@@ -166,12 +169,14 @@ class Model:
         """The number of each character; marks such as accents are dropped."""
         if not isinstance(text, str):
             raise InputError(f"{text!r}: is no text")
-        plain = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+        plain, longest = _without_marks(text), self.inputs[1].get("high")
         if not plain.strip():
-            raise InputError(f"{text!r}: holds no letter")
+            raise InputError(f"{_quoted(text)}: holds no letter")
+        if longest is not None and len(plain) > longest:
+            raise InputError(f"{_quoted(text)}: has {len(plain)} characters, the model takes {longest:g} at most")
         unknown = [c for c in plain if c not in self.symbols]
         if unknown:
-            raise InputError(f"{text!r}: {unknown[0]!r} is none of the characters known: {self.symbols}")
+            raise InputError(f"{_quoted(text)}: {unknown[0]!r} is none of the characters known: {self.symbols}")
         return [self.symbols.index(c) for c in plain]
 
     def read(self, word: str) -> tuple[Any, str]:
@@ -180,7 +185,8 @@ class Model:
         A text; numbers with commas between; or the name of an .npy file or, of a model of images, of an image file.
         """
         if self.takes == "text":
-            return [word], ""
+            plain = _without_marks(word)
+            return [word], "" if plain == word else f"read as {plain}"
         path = Path(word)
         if path.suffix.lower() == ".npy":
             return _read_npy(path), ""
@@ -203,6 +209,15 @@ class Model:
         outside = [v for v in numbers if low is not None and high is not None and not low <= v <= high]
         note = f"{outside[0]:g} is outside the range it was trained on, {low:g} to {high:g}" if outside else ""
         return numbers.reshape(1, *self.shape), note
+
+
+def _without_marks(text: str) -> str:
+    """ "Jose" of "José": as the texts were read that the model was trained on."""
+    return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
 
 
 def _first_line(error: BaseException) -> str:
@@ -292,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             samples, note = model.read(word)
             answers = model.predict(samples)
         except InputError as error:
-            print(error if str(error).startswith((word, repr(word))) else f"{word}: {error}", file=sys.stderr)
+            print(error if str(error).startswith((word, _quoted(word))) else f"{word}: {error}", file=sys.stderr)
             status = 2
             continue
         for number, answer in enumerate(answers):
@@ -305,5 +320,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _command() -> int:
+    """As `main`; 1, in silence, where who reads the answers has seen enough, such as `head`."""
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_command())

@@ -54,7 +54,7 @@ const Answer = (() => {
     timer = setTimeout(() => { part("live").textContent = text; }, SILENCE);
   }
 
-  /** No answer, and why. */
+  /** No answer, and why; the classes stand in the order of the labels again. */
   function empty(why) {
     part("said").replaceChildren(element("span", { class: "none" }, why || "–"));
     for (const { row, fill, share } of rows) {
@@ -62,6 +62,7 @@ const Answer = (() => {
       fill.style.width = "0";
       share.textContent = "";
     }
+    if (sorted) part("bars").append(...rows.map(({ row }) => row));
     tell(why);
   }
 

@@ -14,7 +14,13 @@ const Axis = (() => {
     return Array.from({ length: last - first + 1 }, (_, index) => Number(((first + index) * step).toPrecision(12)));
   }
 
-  return { ticks };
+  /** At least three such numbers, where fewer than `count` would leave only one or two. */
+  function enough(low, high, count) {
+    const found = ticks(low, high, count);
+    return found.length > 2 ? found : enough(low, high, count + 1);
+  }
+
+  return { ticks, enough };
 })();
 
 const View = (() => {
@@ -56,7 +62,7 @@ const View = (() => {
   function gridlines() {
     const { width, height } = scale;
     const lines = [];
-    for (const x of Axis.ticks(low, high, Math.max(2, Math.floor(width / 110)))) {
+    for (const x of Axis.enough(low, high, Math.max(2, Math.floor(width / 110)))) {
       const at = scale.x(x);
       lines.push(element("svg:line", { class: "grid", x1: at, x2: at, y1: MARGIN.top, y2: height - MARGIN.bottom }));
       lines.push(element("svg:text", { x: at, y: height - MARGIN.bottom + 18, "text-anchor": "middle" }, number(x)));
@@ -85,6 +91,8 @@ const View = (() => {
 
   function mark(x, y) {
     const inside = x >= low && x <= high && Number.isFinite(y);
+    part("slide").classList.toggle("beyond", !inside);
+    part("slide").setAttribute("aria-valuetext", inside ? number(x) : "not on the slider");
     for (const id of ["here", "dot"]) part(id).style.visibility = inside ? "visible" : "hidden";
     if (!inside) return;
     const at = scale.x(x);
@@ -99,8 +107,9 @@ const View = (() => {
     const x = Number(text);
     if (text.trim() === "" || Number.isNaN(x)) return { fatal: true, text: "Type a number." };
     if (!Number.isFinite(Math.fround(x))) return { fatal: true, text: "Too large: the model computes in float32." };
-    if (x < low || x > high) return { text: `Outside ${number(low)} … ${number(high)}, where it was fitted: a guess.` };
-    return { text: "" };
+    if (x >= low && x <= high) return { text: "" };
+    const place = `${number(x)} is outside ${number(low)} … ${number(high)}, where the model was fitted`;
+    return { text: `${place}: a guess, which slider and curve do not show.` };
   }
 
   async function ask(session, values) {

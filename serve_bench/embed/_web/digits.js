@@ -78,6 +78,7 @@ const View = (() => {
       pane.stroke();
     }
     if (cursor) ring(pane);
+    part("hint").hidden = strokes.length > 0 || cursor !== null;
   }
 
   function ring(pane) {

@@ -6,6 +6,7 @@ The program is built with the sanitizers, so that every test looks for memory er
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -125,7 +126,7 @@ def test_texts_of_unequal_lengths_in_one_batch(kits, programs):
         ("vectors", b"nan 0 0 0 0", "is not a number of float32's range"),
         ("vectors", b"1e39 0 0 0 0", "is not a number of float32's range"),
         ("vectors", b"- 0 0 0 0", "is not a number of float32's range"),
-        ("texts", b"ab\nax", ":2: 'x' is none of the 5 characters known"),
+        ("texts", b"\nax", ":2: 'x' is none of the 5 characters known"),
         ("texts", b"a\xff", ":1: is not UTF-8"),
         ("texts", b"a\xc3", ":1: is not UTF-8"),
         ("texts", b"a" * 7, ":1: has more than 6 characters"),
@@ -138,6 +139,68 @@ def test_malformed_input_is_one_line(kind, given, said, programs):
     assert error.count("\n") == 1
     assert said in error
     assert "\x1b" not in error
+
+
+def values_of(out):
+    return [
+        next(v for k, v in json.loads(line).items() if k in ("value", "probabilities")) for line in out.splitlines()
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 64])
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        ("vectors", [b"1 2 3 4 5", b"0 0 0 0 1", b"-1,0,.5,0,0"], b"1 2 x 4 5"),
+        ("vectors", [b"1 2 3 4 5", b"0 0 0 0 1"], b"1 2 3 4 5 6"),
+        ("vectors", [b"1 2 3 4 5", b"0 0 0 0 1"], b"1 2 \0 4 5"),
+        ("vectors", [b"1 2 3 4 5", b"0 0 0 0 1"], b"1 " * 600_000),
+        ("texts", [b"ab", b"a", "bß' ".encode()], b"abx"),
+        ("texts", [b"ab", b"a"], b"a" * 7),
+    ],
+)
+def test_a_malformed_line_costs_no_other_its_answer(kind, good, bad, batch, programs):
+    status, wanted, said = ran(programs[kind], "-", given=b"\n".join(good))
+    assert (status, said) == (0, "")
+    mixed = b"\n".join([bad, good[0], bad, *good[1:], bad])
+    status, out, said = ran(programs[kind], "-", "--batch", batch, given=mixed)
+    assert status == 1
+    np.testing.assert_allclose(np.array(values_of(out)), np.array(values_of(wanted)), rtol=1e-6)
+    lines = [1, 3, len(good) + 3]
+    assert [line.split(": ")[1] for line in said.splitlines()] == [f"standard input:{n}" for n in lines]
+
+
+def test_a_file_that_cannot_be_read_costs_no_other_its_answers(programs, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).write_text("1 2 3 4 5\n")
+    status, out, said = ran(programs["vectors"], tmp_path / "one", tmp_path / "none", tmp_path / "two")
+    assert status == 1
+    assert len(out.splitlines()) == 2
+    assert said.splitlines() == [f"error: {tmp_path / 'none'}: cannot be opened: No such file or directory"]
+
+
+def test_the_model_is_found_here_beside_the_program_and_in_the_folder_above(programs, kits, tmp_path):
+    program = tmp_path / "app" / "build" / "answer"
+    program.parent.mkdir(parents=True)
+    shutil.copy(programs["vectors"], program)
+
+    def asked(folder, called=program):
+        done = subprocess.run([called, "-"], input=b"1 2 3 4 5", capture_output=True, cwd=folder)
+        return done.returncode, done.stderr.decode()
+
+    status, said = asked(tmp_path)
+    assert status == 1
+    assert said.startswith("error: app.onnx lies neither here, ")
+    assert said.endswith("name it with --model\n")
+    for place in (tmp_path / "app", program.parent, tmp_path):
+        model = place / "app.onnx"
+        shutil.copy(kits["vectors"].app.path, model)
+        assert asked(tmp_path) == (0, "")
+        assert asked(tmp_path, "app/build/answer") == (0, "")
+        model.unlink()
+    (program.parent / "app.onnx").write_bytes(b"")
+    shutil.copy(kits["vectors"].app.path, tmp_path / "app")
+    assert "app/build/app.onnx: is empty" in asked(tmp_path, "app/build/answer")[1]
 
 
 @pytest.mark.parametrize(

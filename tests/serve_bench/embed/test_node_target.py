@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_the_apps_own_test_passes_and_fails_with_a_wrong_model(installed, kind, 
 def test_the_command_answers_texts_numbers_and_files(installed, tmp_path):
     kit, folder = installed["text"]
     found = json.loads(run(folder, "cli.mjs", "-", "--json", stdin="ab\n\ncáb\n").stdout)
-    assert [a["input"] for a in found] == ["ab", "cáb"]
+    assert [(a["input"], a["note"]) for a in found] == [("ab", ""), ("cáb", "read as cab")]
     np.testing.assert_allclose(found[1]["probabilities"], kit.golden.outputs["probabilities"][2], atol=1e-5)
     kit, folder = installed["vector"]
     assert run(folder, "cli.mjs", "-0.5,0.25", "3,0").stdout.splitlines() == [
@@ -130,7 +131,13 @@ def test_the_command_answers_texts_numbers_and_files(installed, tmp_path):
         ("vector", "none.npy", "none.npy: no such file"),
         ("vector", "--foo", "--foo: no such option"),
         ("text", "ax", '"ax": "x" is none of the characters known:  abcü'),
-        ("image", "digit.png", "digit.png: is no file that is read here: .npy, .json or .pgm"),
+        ("text", "á" * 10, '"áááááááááá": has 10 characters, the model takes 9 at most'),
+        ("text", "a" * 99, f'"{"a" * 60}…": has 99 characters, the model takes 9 at most'),
+        (
+            "image",
+            "digit.png",
+            "digit.png: is no file that is read here: .npy, .json or .pgm; ImageMagick makes one: magick",
+        ),
         ("image", "index.json", "index.json: no such file"),
         ("image", "package.json", "package.json: pixels: has shape [], a sample is 4 × 4"),
     ],
@@ -141,6 +148,50 @@ def test_bad_input_is_one_line_and_status_2(installed, kind, word, said):
     assert failed.returncode == 2
     assert failed.stderr.startswith(said)
     assert len(failed.stderr.splitlines()) == 1
+
+
+def test_an_image_of_another_size_becomes_the_means_of_areas(installed, tmp_path):
+    _, folder = installed["image"]
+    page = np.full((6, 12), 250, np.uint8)
+    page[2:5, 3:8] = np.arange(15).reshape(3, 5) * 10
+    (tmp_path / "page.pgm").write_bytes(b"P5\n12 6\n250\n" + page.tobytes())
+    found = json.loads(run(folder, "cli.mjs", tmp_path / "page.pgm", "--json").stdout)[0]
+    assert found["note"].startswith("resized from 12×6 to 4×4; inverted")
+    fine = np.repeat(page, 2, axis=0).astype(float) * 255 / 250  # 12 rows: each of 4 covers 3, that is 1.5 of the 6
+    small = np.rint(255 - fine.reshape(4, 3, 4, 3).mean(axis=(1, 3)))
+    (tmp_path / "small.json").write_text(json.dumps(small.astype(int).tolist()))
+    (wanted,) = json.loads(run(folder, "cli.mjs", tmp_path / "small.json", "--json").stdout)
+    assert found["probabilities"] == wanted["probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"P2\n1 1\n255\n0", "is no binary PGM (P5) of 8 bits"),
+        (b"P5\n1 1\n65535\n00", "is no binary PGM (P5) of 8 bits"),
+        (b"P5\n0 4\n255\n", "holds no pixel"),
+        (b"P5\n4 4\n0\n" + bytes(16), "holds no pixel"),
+        (b"P5\n4 4\n255\n" + bytes(15), "is cut off"),
+    ],
+)
+def test_a_pgm_that_cannot_be_read_is_one_line(installed, data, said, tmp_path):
+    _, folder = installed["image"]
+    (tmp_path / "x.pgm").write_bytes(data)
+    failed = run(folder, "cli.mjs", tmp_path / "x.pgm")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith(f"{tmp_path / 'x.pgm'}: {said}")
+    assert len(failed.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes that break as POSIX's do")
+def test_a_reader_that_leaves_early_is_no_traceback(installed):
+    _, folder = installed["text"]
+    with subprocess.Popen(
+        ["node", "cli.mjs", "a", "b"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 @pytest.mark.parametrize(

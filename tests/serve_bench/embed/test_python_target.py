@@ -92,6 +92,15 @@ def test_the_app_holds_what_it_says_and_no_placeholder(apps, kind):
     assert (r"\<b\>\|\`\*x\*" in readme) == (kind == "image")
 
 
+@pytest.mark.parametrize("kind", KITS)
+def test_the_code_in_the_readme_runs_as_it_is_printed(apps, kind):
+    _, folder = apps[kind]
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, cwd=folder, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
 def test_images_are_answered_from_arrays_and_files(apps, tmp_path):
     kit, folder = apps["image"]
     module = model_of(kit, folder)
@@ -120,6 +129,23 @@ def test_a_paper_scan_is_resized_turned_and_says_so(apps, tmp_path):
     assert "resized from 8×8 to 4×4" in printed.stdout
 
 
+def test_what_the_readme_prints_for_an_image_is_in_the_requirements(apps):
+    named = {kind: (folder / "requirements.txt").read_text() for kind, (_, folder) in apps.items()}
+    assert "pillow" in named["image"]
+    assert {kind for kind, text in named.items() if "pillow" in text} == {"image"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pipes that break as POSIX's do")
+@pytest.mark.parametrize("words", [["--json"], []])
+def test_a_reader_that_leaves_early_is_no_traceback(apps, words):
+    _, folder = apps["text"]
+    command = [sys.executable, "-I", "-B", str(folder / "tiny_text.py"), "a", "b", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
 def test_texts_of_unlike_length_are_answered_together(apps):
     kit, folder = apps["text"]
     answers = model_of(kit, folder).Model().predict(["ab", "a", "cab"])
@@ -127,8 +153,16 @@ def test_texts_of_unlike_length_are_answered_together(apps):
     np.testing.assert_allclose([a.probabilities for a in answers], wanted, atol=1e-5)
     printed = run(folder, "tiny_text.py", "-", "--json", stdin="ab\n\ncáb\n")
     found = json.loads(printed.stdout)
-    assert [a["input"] for a in found] == ["ab", "cáb"]
+    assert [(a["input"], a["note"]) for a in found] == [("ab", ""), ("cáb", "read as cab")]
+    assert run(folder, "tiny_text.py", "cáb").stdout.endswith("  (read as cab)\n")
     np.testing.assert_allclose(found[1]["probabilities"], wanted[2], atol=1e-5)
+
+
+def test_the_longest_text_is_answered(apps):
+    kit, folder = apps["text"]
+    (answer,) = model_of(kit, folder).Model().predict("a" * 9)
+    (short,) = model_of(kit, folder).Model().predict("a")
+    np.testing.assert_allclose(answer.probabilities, short.probabilities, atol=1e-6)
 
 
 def test_numbers_are_answered(apps):
@@ -152,6 +186,8 @@ def test_numbers_are_answered(apps):
         ("vector", "none.npy", "none.npy: no such file"),
         ("text", "ax", "'ax': 'x' is none of the characters known:  abcü"),
         ("text", " ", "' ': holds no letter"),
+        ("text", "á" * 10, "'áááááááááá': has 10 characters, the model takes 9 at most"),
+        ("text", "a" * 99, f"'{'a' * 60}…': has 99 characters, the model takes 9 at most"),
         ("image", "digit.tiff", "digit.tiff: is no image; known are .npy"),
     ],
 )

@@ -23,6 +23,7 @@ from tests.serve_bench.embed.web_kits import KINDS, kit
 STROKES = json.loads(Path(__file__).with_name("strokes.json").read_text())
 """Polylines drawn by hand for these tests, before any model saw them, in units of the page's paper."""
 LEFT, RIGHT = [[[60, 60], [70, 220]]], [[[220, 60], [210, 220]]]
+OUTSIDE = "−3 is outside −2 … 2, where the model was fitted: a guess, which slider and curve do not show."
 REAL = os.environ.get("PIPELINE_WEB_BUNDLE", "")
 
 
@@ -104,9 +105,11 @@ def test_the_check_runs_by_the_address(browser, apps):
 def test_an_answer_follows_the_pen_and_undo_and_clear_take_it_back(browser, apps):
     page = browser.page(1280).open(apps("digits")[1]).ready().settled()
     assert page("said.innerText") == "–"
+    assert page("!hint.hidden && hint.innerText") == "Draw here"
     assert page("undo.disabled && document.getElementById('clear').disabled")
     page.draw([[[60, 60], [60, 220]], [[60, 220], [220, 220]]])
     before = page.settled()("said.innerText")
+    assert page("hint.hidden")
     assert before.split()[0] in ("Low", "High", "Neither")
     shares = "[...document.querySelectorAll('.fill')].map(e => parseFloat(e.style.width))"
     assert sum(page(shares)) == pytest.approx(100, abs=0.1)
@@ -119,6 +122,7 @@ def test_an_answer_follows_the_pen_and_undo_and_clear_take_it_back(browser, apps
     page("document.getElementById('clear').click()")
     assert page.settled()("said.innerText") == "–"
     assert page("seen.getAttribute('aria-label')") == "What the model sees: nothing yet"
+    assert page("hint.hidden") is False
 
 
 def test_a_finger_draws_and_does_not_scroll(browser, apps):
@@ -132,6 +136,8 @@ def test_a_finger_draws_and_does_not_scroll(browser, apps):
 def test_keys_draw(browser, apps):
     page = browser.page().open(apps("counts")[1]).ready()
     page("paper.focus()")
+    page.press("ArrowDown")
+    assert page.settled()("hint.hidden")
     page.press(" ", *["ArrowDown"] * 12, *["ArrowRight"] * 6, " ")
     assert page.settled()("said.innerText") != "–"
     page.press("Backspace")
@@ -165,6 +171,9 @@ def test_a_name_is_read_as_it_is_typed(browser, apps):
         page(f"typed.value = {json.dumps(text)}; typed.dispatchEvent(new Event('input')); undefined")
         assert page.settled()("said.innerText").split()[0] == said, text
         assert page("note.textContent") == note
+        order = page("[...document.querySelectorAll('.bars .label')].map(e => e.textContent)")
+        assert order[0] == (said if said != "–" else "Low")
+        assert said != "–" or order == ["Low", "High", "Neither"]
     page("document.querySelector('#examples button').click()")
     assert page("typed.value") == "Rossi"
 
@@ -174,13 +183,16 @@ def test_a_curve_says_the_value_and_what_it_cannot_say(browser, apps):
     number = "document.getElementById('number')"
     for text, said, note in (
         ("1.5", "1.5 → 2.25", ""),
-        ("-3", "−3 → 9", "Outside −2 … 2, where it was fitted: a guess."),
+        ("-3", "−3 → 9", OUTSIDE),
         ("1e39", "–", "Too large: the model computes in float32."),
         ("", "–", "Type a number."),
     ):
         page(f"{number}.value = {json.dumps(text)}; {number}.dispatchEvent(new Event('input')); undefined")
         assert page.settled()("said.innerText") == said
         assert page("note.textContent") == note
+        assert page("slide.matches('.beyond')") == bool(note)
+        assert (page("slide.getAttribute('aria-valuetext')") == "not on the slider") == bool(note)
+    assert page("document.querySelectorAll('#plot text[text-anchor=middle]').length") > 2
     page("slide.value = -1; slide.dispatchEvent(new Event('input')); undefined")
     assert page.settled()("said.innerText") == "−1 → 1"
     # x² from −2 to 2: as high at both ends, lowest in the middle

@@ -117,8 +117,11 @@ def test_every_file_that_the_page_names_is_there(tmp_path, kind):
     assert named[-2:] == ["main.js", "style.css"]
     for name in named:
         assert (folder / name).is_file()
-    for name in re.findall(r"^- `(.+?)`", (folder / "README.md").read_text(), re.MULTILINE):
-        assert (folder / name).is_file()
+    readme = (folder / "README.md").read_text()
+    for name in re.findall(r"^- `(.+?)`|`([\w.-]+\.js)`", readme, re.MULTILINE):
+        assert (folder / "".join(name)).is_file()
+    assert ("`ink.js` does it." in readme) == (kind in ("digits", "counts"))
+    assert ("`names.js` does it." in readme) == (kind == "names")
 
 
 def test_the_policy_allows_nothing_from_elsewhere(tmp_path):
@@ -138,6 +141,7 @@ def test_no_file_of_ours_names_another_host(tmp_path):
 def test_a_single_file_holds_every_file_and_may_fetch_none(tmp_path, kind):
     folder = written(kind, tmp_path, single=True)
     assert {p.name for p in folder.iterdir()} == {"index.html", "README.md"}
+    assert not re.findall(r"\w+\.m?js\b", (folder / "README.md").read_text())
     page = Parsed((folder / "index.html").read_text())
     assert not [a for a, _ in page.of("script") if "src" in a]
     hashes = {

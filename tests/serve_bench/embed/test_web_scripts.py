@@ -149,6 +149,14 @@ def test_ticks_are_round(script, low, high, count, ticks):
     assert script(f"Axis.ticks({low}, {high}, {count})", "curve.js") == pytest.approx(ticks)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(0, 2 * np.pi, [0, 2, 4, 6]), (0, 1, [0, 0.5, 1]), (0.1, 3.9, [1, 2, 3]), (-1.9e-7, 1.9e-7, [-1e-7, 0, 1e-7])],
+)
+def test_a_narrow_axis_has_three_ticks_at_least(script, low, high, ticks):
+    assert script(f"Axis.enough({low}, {high}, 2)", "curve.js") == pytest.approx(ticks)
+
+
 GOLDEN = {
     "samples": 2,
     "outputs": {"probabilities": {"shape": [2, 2], "data": [0.9, 0.1, 0.50001, 0.49999]}},
