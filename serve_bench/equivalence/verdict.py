@@ -47,13 +47,11 @@ def verify_bundle(
         callers = None if program is None else Callers(program)
         judged = Standard(truth, questions, bundle.manifest.task, threads, environment_id, callers, Path(folder))
         try:
-            jobs = list(_jobs(bundle, workers, cells, judged))
-            futures = {pool.submit(job): cell for cell, job in jobs if not _searched(cell)}
-            if callers is not None and len(futures) < len(jobs):
-                # Not in the threads: Python 3.11 cannot build syntax trees in two at once, and torch builds them.
+            futures = {pool.submit(job): cell for cell, job in _jobs(bundle, workers, cells, judged)}
+            if callers is not None and any(_searched(cell) for cell in cells):
+                # Beside the first forms, whose search waits for it; never two loads at once (`program.load`).
                 callers.load("float64")
                 callers.load("float32")
-            futures |= {pool.submit(job): cell for cell, job in jobs if _searched(cell)}
             for future in as_completed(futures):
                 cell, record = futures[future], future.result()
                 bundle.append("verification", to_json(record))
