@@ -96,6 +96,7 @@ def test_an_lstm_with_weights_and_dynamic_batch(run, lstm):
     assert [line.split()[1] for line in again.stderr.splitlines() if line.startswith("✓")] == ["load", "report"]
 
 
+@pytest.mark.slow
 def test_resnet_18_with_random_weights(run, tmp_path):
     (tmp_path / "net.py").write_text(RESNET)
     rng = np.random.default_rng(0)

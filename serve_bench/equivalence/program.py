@@ -103,6 +103,20 @@ def check_outputs(answers: Sequence[Array], specs: Sequence[TensorSpec], path: P
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch's own threads off in this process, restored at the end: two forms are judged at a time, and pools of two
+    threads that wait for each other on two cores only spin."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def one_thread_each() -> Iterator[ThreadPoolExecutor]:
     """A pool of one Python thread a core, with torch's own threads off in each; restored at the end."""
     import torch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from serve_bench.backends._helpers import importable
 from serve_bench.cells import Cell
 from serve_bench.equivalence import constants, integers, raw, records, structure
 from serve_bench.equivalence.cell_verdict import Findings, Read, Standard, verification, verify_cell
-from serve_bench.equivalence.program import Callers
+from serve_bench.equivalence.program import Callers, one_thread
 from serve_bench.equivalence.questions import questions_of
 from serve_bench.equivalence.truth import Truth
 
@@ -48,17 +49,18 @@ def verify_bundle(
         judged = Standard(truth, questions, bundle.manifest.task, threads, environment_id, callers, Path(folder))
         try:
             futures = {pool.submit(job): cell for cell, job in _jobs(bundle, workers, cells, judged)}
-            if callers is not None and any(_searched(cell) for cell in cells):
-                # Beside the first forms, whose search waits for it; never two loads at once (`program.load`).
-                callers.load("float64")
-                callers.load("float32")
-            for future in as_completed(futures):
-                cell, record = futures[future], future.result()
-                bundle.append("verification", to_json(record))
-                found[cell.key] = record
-                said = f"{short(record)}  {record.seconds:.1f} s"
-                progress.finished(f"verify {cell.label}", said, well=record.passed)
-                bar.advance(len(found), len(cells))
+            with one_thread() if callers is not None else nullcontext():
+                if callers is not None and any(_searched(cell) for cell in cells):
+                    # Beside the first forms, whose search waits for it; never two loads at once (`program.load`).
+                    callers.load("float64")
+                    callers.load("float32")
+                for future in as_completed(futures):
+                    cell, record = futures[future], future.result()
+                    bundle.append("verification", to_json(record))
+                    found[cell.key] = record
+                    said = f"{short(record)}  {record.seconds:.1f} s"
+                    progress.finished(f"verify {cell.label}", said, well=record.passed)
+                    bar.advance(len(found), len(cells))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     return [found[cell.key] for cell in cells]
