@@ -39,14 +39,9 @@ def app_inputs(
         return tuple(inputs)
     low, high = (None if x is None else _unprocessed(x, preprocess, kind) for x in (first.low, first.high))
     raw = replace(first, name=f"raw_{first.name}", dtype=kind, low=low, high=high)
-    if is_image(first):
+    if first.is_grey_image:
         raw = replace(raw, name=PIXELS, shape=(first.shape[0], *first.shape[2:]))
     return (raw, *others)
-
-
-def is_image(spec: TensorSpec) -> bool:
-    """Whether it is (N, 1, height, width)."""
-    return len(spec.shape) == 4 and spec.shape[1] == 1 and all(isinstance(n, int) for n in spec.shape[2:])
 
 
 def _unprocessed(value: float, preprocess: Preprocess, kind: str) -> float:

@@ -169,12 +169,9 @@ def trials(kits: Sequence[tuple[str, Kit]], done: Sequence[Trial], progress: Pro
 
 def tried_on(runtime: Runtime, name: str, kit: Kit) -> Trial:
     seen = replace(tried(runtime, kit, fetch=True), first_answer_s=None)
-    beside = runtime.beside() if isinstance(runtime, OldOnnxRuntime) and seen.passed is not None else ""
-    python = ".".join(map(str, sys.version_info[:3]))
-    if runtime.name in ("chromium", "c-api"):
-        python = ""
-    if runtime.name in ("onnxruntime-node", "onnxruntime-web") and seen.passed is not None:
-        python, beside = "", f"Node {_run(['node', '--version']).strip().removeprefix('v')}"
+    own: Any = runtime
+    beside = own.beside() if hasattr(own, "beside") and seen.passed is not None else ""
+    python = "" if getattr(own, "without_python", False) else ".".join(map(str, sys.version_info[:3]))
     return Trial(bundle=name, app_sha256=kit.app.sha256, runtime=runtime.name, python=python, beside=beside, seen=seen)
 
 

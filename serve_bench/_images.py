@@ -22,10 +22,7 @@ ORIENTATION = 0x0112
 
 def takes_images(inputs: tuple[TensorSpec, ...]) -> bool:
     """Whether a model has exactly one input and that is (N, 1, height, width)."""
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        return False
-    _, channels, height, width = inputs[0].shape
-    return channels == 1 and isinstance(height, int) and isinstance(width, int)
+    return len(inputs) == 1 and inputs[0].is_grey_image
 
 
 def image_as_stored(path: Path, height: int, width: int) -> tuple[npt.NDArray[np.uint8], str]:

@@ -31,6 +31,11 @@ class TensorSpec:
     symbols: str = ""
     """The character that each value stands for, by index; empty where values are no characters."""
 
+    @property
+    def is_grey_image(self) -> bool:
+        """Whether it is (N, 1, height, width)."""
+        return len(self.shape) == 4 and self.shape[1] == 1 and all(isinstance(n, int) for n in self.shape[2:])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:

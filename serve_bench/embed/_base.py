@@ -15,6 +15,7 @@ from export.bundle.store import Bundle, Manifest
 from export.bundle.types import Artifact, Preprocess
 from serve_bench.equivalence import bands, raw
 from serve_bench.equivalence.truth import Truth
+from serve_bench.inputs import formula
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,4 @@ def golden_of(bundle: Bundle, app: Artifact) -> Golden:
 
 def preprocess_words(preprocess: Preprocess) -> str:
     """ "(x / 255 − 0.1307) / 0.3081", for a README; "none" where nothing is done."""
-    if preprocess.identity:
-        return "none"
-    scaled = "x" if preprocess.scale == 1 else f"x / {1 / preprocess.scale:g}"
-    return f"({scaled} − {preprocess.mean:g}) / {preprocess.std:g}"
+    return "none" if preprocess.identity else formula(preprocess)

@@ -68,13 +68,21 @@ class Standard:
     def of(self, artifact: Artifact) -> Standard:
         """What this artifact, whose path is absolute, is judged by: an int8 form by its own graph, what apps embed in
         raw values."""
-        if self.folder is None or (artifact.precision != "int8" and artifact.format != "app"):
+        truth = truth_for(self.truth, artifact) if self.folder is not None else self.truth
+        if truth is self.truth or self.folder is None:
             return self
-        own = raw if artifact.format == "app" else quantised
-        truth, folder = own.truth_of(self.truth, artifact), self.folder / artifact.sha256
+        folder = self.folder / artifact.sha256
         folder.mkdir(exist_ok=True)
         given = replace(self, truth=truth, questions=questions_of(truth, folder), callers=None)
-        return given if artifact.format == "app" else replace(given, whole=self.truth)
+        return replace(given, whole=self.truth) if artifact.precision == "int8" else given
+
+
+def truth_for(whole: Truth, artifact: Artifact) -> Truth:
+    """What an artifact, whose path is absolute, is judged by: an int8 form by its own graph's truth, what apps embed by
+    the model's in raw values, every other by the model's as it is."""
+    if artifact.format == "app":
+        return raw.truth_of(whole, artifact)
+    return quantised.truth_of(whole, artifact) if artifact.precision == "int8" else whole
 
 
 @dataclass(frozen=True)

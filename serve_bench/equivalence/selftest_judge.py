@@ -14,7 +14,7 @@ from export.bundle.store import Bundle
 from export.bundle.types import LENGTHS, Artifact
 from export.formats import tensorrt
 from serve_bench.cells import Cell, backend_named
-from serve_bench.equivalence import cell_verdict, constants, integers, judge, quantised, raw, structure
+from serve_bench.equivalence import cell_verdict, constants, integers, judge, structure
 from serve_bench.equivalence.comparators import COMPARATORS
 from serve_bench.equivalence.truth import Truth, chosen_from, few_rows
 from serve_bench.equivalence.verdict import single_of, structure_of
@@ -83,13 +83,10 @@ class Bench:
         return self._numbers(replace(artifact, path=str(engine)), folder)
 
     def _truth_of(self, artifact: Artifact) -> Truth:
-        """The model's; of an int8 form its own graph's, as it was exported; of what apps embed in raw values."""
-        if artifact.precision != "int8" and artifact.format != "app":
-            return self.truth
+        """By the form as it was exported; made once for each."""
         if artifact.sha256 not in self.truths:
             sound = next(a for a in self.bundle.artifacts if a.sha256 == artifact.sha256)
-            own = raw if artifact.format == "app" else quantised
-            self.truths[artifact.sha256] = own.truth_of(self.truth, self.bundle.resolve(sound))
+            self.truths[artifact.sha256] = cell_verdict.truth_for(self.truth, self.bundle.resolve(sound))
         return self.truths[artifact.sha256]
 
     def _constants(self, artifact: Artifact, copy: Path) -> str:

@@ -5,8 +5,9 @@ import sys
 import pytest
 
 from export.bundle.errors import BackendFailed
-from pipeline.bench_embed import Embedded, Started, Way, held, markdown, run_once
+from pipeline.bench_embed import Embedded, held, markdown
 from pipeline.bench_integrity import Flip, Flips
+from pipeline.first_answers import Started, Way, run_once
 from serve_bench.embed._check import Checked, Distance
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="starts are watched by POSIX means")

@@ -30,7 +30,8 @@ class Runtime(Protocol):
     """Stateless; `ENTRIES` of a module in this folder are such. Importing the module imports no heavy library.
 
     One that can be fetched also has `fetch() -> None`, which is called only where the user names the runtime, and
-    raises BackendUnavailable where that fails.
+    raises BackendUnavailable where that fails. One whose answers no Python gives has `without_python`; one with
+    `beside() -> str` says what it was run with ("Node 20.20.2").
     """
 
     @property

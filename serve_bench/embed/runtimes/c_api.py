@@ -17,6 +17,7 @@ class CApi:
     """`first_answer_s` is that of the whole process, which asks every golden sample."""
 
     name = "c-api"
+    without_python = True
 
     def missing(self) -> str | None:
         try:

@@ -34,6 +34,7 @@ ASK = """(async (pieces) => {
 
 class Chromium:
     name = "chromium"
+    without_python = True
 
     def missing(self) -> str | None:
         return _browser.missing() or _web_runtime.missing(None)

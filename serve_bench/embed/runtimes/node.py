@@ -23,6 +23,12 @@ class NodePackage:
     """One package of npm."""
 
     name: str
+    without_python = True
+
+    def beside(self) -> str:
+        """ "Node 20.20.2"."""
+        said = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout
+        return f"Node {said.strip().removeprefix('v')}"
 
     @property
     def cache(self) -> Path:
