@@ -15,17 +15,9 @@ import numpy.typing as npt
 
 from export.bundle.errors import BackendFailed, PipelineError
 from export.bundle.types import Artifact, Boundary, TensorSpec, from_json, to_json
+from serve_bench import exchange
 from serve_bench.backends._base import Arrays, Session
 from serve_bench.backends._helpers import batch_axis, first_line
-
-
-def load_arrays(path: Path) -> dict[str, npt.NDArray[np.generic]]:
-    """The arrays of an .npz by name; raises BackendFailed where it is none. Pickles are never read."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: np.ascontiguousarray(file[name]) for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise BackendFailed(f"{path}: no readable .npz: {first_line(error)}") from error
 
 
 def sample_count(specs: Sequence[TensorSpec], inputs: Arrays) -> int:
@@ -121,7 +113,7 @@ class Child:
     def answer(self, key: str, inputs: str, batch: int) -> str:
         session, artifact = self._open[key]
         parts: dict[str, list[npt.NDArray[np.generic]]] = {s.name: [] for s in artifact.outputs}
-        for piece, count in slices(artifact.inputs, load_arrays(Path(inputs)), batch):
+        for piece, count in slices(artifact.inputs, exchange.read_arrays(Path(inputs)), batch):
             session.bind(piece)
             session.run()
             session.sync()
@@ -130,12 +122,12 @@ class Child:
                 parts[spec.name].append(np.take(outputs[spec.name], range(count), axis=batch_axis(spec) or 0))
         axes = {s.name: batch_axis(s) or 0 for s in artifact.outputs}
         self._files += 1
-        path = self._directory / f"{os.getpid()}-{self._files}.npz"
-        np.savez(path, **{name: np.concatenate(values, axis=axes[name]) for name, values in parts.items()})  # type: ignore[arg-type]
-        return str(path)
+        path = self._directory / f"{os.getpid()}-{self._files}{exchange.SUFFIX}"
+        whole = {name: np.concatenate(values, axis=axes[name]) for name, values in parts.items()}
+        return str(exchange.write_arrays(path, whole))
 
     def load_inputs(self, path: str) -> None:
-        self._inputs = load_arrays(Path(path))
+        self._inputs = exchange.read_arrays(Path(path))
         self._batches.clear()
 
     def warm_up(self, key: str, batch: int, boundary: Boundary, within_s: float) -> Any:

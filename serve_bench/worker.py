@@ -14,7 +14,6 @@ They ignore Ctrl-C, which is the parent's to act on. Their stdout and stderr go 
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import socket
 import sys
@@ -74,6 +73,7 @@ class Worker:
         self.family = family
         self._zygote, self._channel, self._log, self._limit_s = zygote, channel, log, limit_s
         self._backends: dict[str, str] = {}
+        self._files = itertools.count(1)
         self._ended = ""
 
     def open(self, key: str, backend: str, artifact: Artifact, device: str, threads: int) -> OpenedFacts:
@@ -87,14 +87,13 @@ class Worker:
         return OpenedFacts(**answer)
 
     def answer(self, key: str, inputs: Path | Arrays, batch: int) -> dict[str, npt.NDArray[np.generic]]:
-        """Outputs by name for all samples of an .npz of model-ready inputs, run in batches, the last one smaller."""
-        import numpy as np
+        """Outputs by name for all samples of model-ready inputs, run in batches, the last one smaller."""
+        from serve_bench.exchange import read_arrays
 
         path = inputs if isinstance(inputs, Path) else self._written(inputs)
         reply = Path(self._ask("answer", key, key=key, inputs=str(path), batch=batch))
         try:
-            with np.load(reply, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+            return read_arrays(reply)
         finally:
             reply.unlink(missing_ok=True)
             if path is not inputs:
@@ -187,12 +186,9 @@ class Worker:
         raise WorkerDied(f"{name}: its process ended: {self._ended}{said}")
 
     def _written(self, arrays: Arrays) -> Path:
-        import numpy as np
+        from serve_bench.exchange import SUFFIX, write_arrays
 
-        handle, name = tempfile.mkstemp(suffix=".npz", dir=self._log.parent)
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        return Path(name)
+        return write_arrays(self._log.parent / f"asked-{self.pid}-{next(self._files)}{SUFFIX}", arrays)
 
 
 class Workers:

@@ -20,6 +20,7 @@ from serve_bench.equivalence.probes import SPECIAL
 from serve_bench.equivalence.program import Callers
 from serve_bench.equivalence.questions import LARGEST_BATCH, Question, questions_of
 from serve_bench.equivalence.truth import Truth
+from serve_bench.exchange import SUFFIX
 
 if TYPE_CHECKING:
     from serve_bench.worker import OpenedFacts, Worker, Workers
@@ -149,7 +150,7 @@ def _ask_whole(worker: Worker, cell: Cell, standard: Standard, findings: Finding
     """What an int8 form costs the model's metric: over the whole test set, beside the model itself."""
     if standard.whole is None or standard.folder is None:
         return
-    path = standard.folder / "test.npz"
+    path = standard.folder / f"test{SUFFIX}"
     answers = worker.answer(cell.key, path, min(LARGEST_BATCH, largest_batch(cell.artifact)))
     _note_metric(standard.whole, standard.task, answers, findings)
     findings.reason = quantised.why_fallen(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from export.bundle.types import LENGTHS
 from serve_bench.equivalence.probes import cut_by_length
 from serve_bench.equivalence.truth import Truth, few_rows
+from serve_bench.exchange import SUFFIX, write_arrays
 
 LARGEST_BATCH = 512
 SMALL_BATCHES = (1, 2, 7)
@@ -40,18 +41,18 @@ def questions_of(truth: Truth, folder: Path) -> list[Question]:
     """Every probe at the largest batch, and the first test samples in small ones; inputs are written to `folder`."""
     found = []
     for probe in truth.probes:
-        path = folder / f"{probe}.npz"
+        path = folder / f"{probe}{SUFFIX}"
         inputs = truth.inputs(probe)
-        np.savez(path, **cast(dict[str, Any], inputs))
+        write_arrays(path, inputs)
         found.append(Question(probe, probe, (path,), min(LARGEST_BATCH, max(truth.samples(probe), 1))))
         if probe == "test":
             rows = tuple(few_rows(truth, FEW))
-            few, crowd = folder / "few.npz", folder / "crowd.npz"
-            np.savez(few, **_taken(truth, inputs, rows))
+            few, crowd = folder / f"few{SUFFIX}", folder / f"crowd{SUFFIX}"
+            write_arrays(few, _taken(truth, inputs, rows))
             small = [b for b in SMALL_BATCHES if b <= truth.samples("test")]
             found += [Question(f"batch {b}", "test", (few,), b, rows) for b in small]
             if "gaussian" in truth.probes or "uniform" in truth.probes:
-                np.savez(crowd, **_among_strangers(truth, inputs, rows))
+                write_arrays(crowd, _among_strangers(truth, inputs, rows))
                 found.append(Question("neighbours", "test", (crowd,), LARGEST_BATCH, rows, 2))
         if probe == LENGTHS:
             found.append(Question("unpadded", probe, tuple(_unpadded(truth, inputs, folder)), LARGEST_BATCH))
@@ -61,9 +62,7 @@ def questions_of(truth: Truth, folder: Path) -> list[Question]:
 def _unpadded(truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], folder: Path) -> Iterator[Path]:
     """A file for each length: its samples without padding, whose answers must be those of the padded ones."""
     for number, piece in enumerate(cut_by_length(inputs, truth.meta["input_axes"], truth.length_axes)):
-        path = folder / f"unpadded-{number}.npz"
-        np.savez(path, **cast(dict[str, Any], piece))
-        yield path
+        yield write_arrays(folder / f"unpadded-{number}{SUFFIX}", piece)
 
 
 def _taken(truth: Truth, inputs: Mapping[str, npt.NDArray[np.generic]], rows: Sequence[int]) -> dict[str, Any]:

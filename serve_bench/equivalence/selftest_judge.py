@@ -18,6 +18,7 @@ from serve_bench.equivalence import cell_verdict, constants, integers, judge, st
 from serve_bench.equivalence.comparators import COMPARATORS
 from serve_bench.equivalence.truth import Truth, chosen_from, few_rows
 from serve_bench.equivalence.verdict import single_of, structure_of
+from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.worker import Worker, Workers
 
 SHARES = {"test": 96, "gaussian": 64, "uniform": 32, "constant": 4, LENGTHS: 60}
@@ -129,9 +130,9 @@ class Bench:
         answered, others = {}, dict.fromkeys(COMPARATORS, False)
         truth, most = self._truth_of(cell.artifact), cell_verdict.largest_batch(cell.artifact)
         for probe in truth.probes:
-            path = folder / (f"{probe}.npz" if cell.artifact.format != "app" else f"{probe}-raw.npz")
+            path = folder / ((probe if cell.artifact.format != "app" else f"{probe}-raw") + SUFFIX)
             if not path.exists():
-                np.savez(path, **truth.inputs(probe))  # type: ignore[arg-type]
+                write_arrays(path, truth.inputs(probe))
             answered[probe] = worker.answer(cell.key, path, min(max(truth.samples(probe) - 1, 1), most))
         said = judge.why_numbers(truth, self.task, precision, answered)
         for probe, answers in answered.items():

@@ -18,13 +18,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from export.bundle.errors import PipelineError, UsageError
 from export.bundle.store import Bundle
 from export.bundle.types import from_json, to_json
 from export.progress import Progress
 from serve_bench.cells import Cell, backend_named
+from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.latency import gpu_state
 from serve_bench.latency.rounds import real_samples
 
@@ -83,8 +82,7 @@ def cold_starts(
     prepared = [_prepared(bundle, cell) for cell in cells]
     found = [_record(cell, error, facts) for cell, error in prepared]
     with tempfile.TemporaryDirectory(prefix="pipeline-cold-") as folder, progress.stage("cold start") as bar:
-        inputs = Path(folder) / "samples.npz"
-        np.savez(inputs, **real_samples(bundle, 1))  # type: ignore[arg-type]
+        inputs = write_arrays(Path(folder) / f"samples{SUFFIX}", real_samples(bundle, 1))
         done = 0
         for _ in range(starts):
             for i in rng.sample(range(len(cells)), len(cells)):

@@ -82,7 +82,7 @@ class Conditions:
     """What is the same for every replicate of a run."""
 
     inputs: Path
-    """.npz of model-ready real samples."""
+    """Model-ready real samples, as `exchange` writes them."""
     threads: int
     isolate: bool
     """A fresh interpreter for every session, none shared or forked."""

@@ -25,6 +25,7 @@ from export.bundle.types import Boundary, Measurement, to_json
 from export.progress import Bar, Progress
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
+from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.latency import gpu_state
 from serve_bench.latency.clock import Settled, settle, timed_runs
 from serve_bench.latency.enough import Width, ended, share_s, width
@@ -136,9 +137,7 @@ def real_samples(bundle: Bundle, limit: int = SAMPLES) -> dict[str, npt.NDArray[
 
 
 def _written(samples: Mapping[str, npt.NDArray[np.generic]], folder: Path) -> Path:
-    path = folder / "samples.npz"
-    np.savez(path, **samples)  # type: ignore[arg-type]
-    return path
+    return write_arrays(folder / f"samples{SUFFIX}", samples)
 
 
 def _subjects(bundle: Bundle, cells: Sequence[Cell], batches: Sequence[int]) -> tuple[list[Subject], list[Taken]]:

@@ -117,12 +117,23 @@ def test_errors_come_back_typed_and_in_one_line(workers, tiny_onnx, tmp_path):
     assert worker.peak_memory()["peak_resident"] > 0
 
 
-def test_pickled_arrays_are_never_read(workers, tiny_onnx, tmp_path):
+def test_inputs_that_are_no_file_of_ours_are_one_line(workers, tiny_onnx, tmp_path):
     np.savez(tmp_path / "bad.npz", image=np.array([{"a": 1}], dtype=object))
     worker = spawn(workers)
     worker.open("k", ORT, tiny_onnx.artifacts["onnx"], "cpu", 1)
-    with pytest.raises(BackendFailed, match=r"bad\.npz: no readable \.npz"):
-        worker.answer("k", tmp_path / "bad.npz", 8)
+    for name in ("bad.npz", "none.safetensors"):
+        with pytest.raises(BackendFailed, match=rf"{name}: its arrays cannot be read") as caught:
+            worker.answer("k", tmp_path / name, 8)
+        assert "\n" not in str(caught.value)
+
+
+def test_answers_are_read_without_pythons_parser(workers, tiny_onnx, monkeypatch):
+    """In threads of Python before 3.11.9 it raises "AST constructor recursion depth mismatch" (cpython #106905)."""
+    worker = spawn(workers)
+    worker.open("k", ORT, tiny_onnx.artifacts["onnx"], "cpu", 1)
+    monkeypatch.setattr("ast.parse", lambda *_, **__: pytest.fail("an answer was read by Python's parser"))
+    scores = worker.answer("k", {"image": tiny_onnx.images}, 8)["scores"]
+    assert np.abs(scores - tiny_onnx.truth).max() < 1e-5
 
 
 def test_a_provider_that_falls_back_is_refused_and_its_banner_stays_off_stdout(workers, tiny_onnx, capfd):

@@ -10,8 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from export.bundle.errors import BackendUnavailable, PipelineError
 from export.bundle.store import Bundle
 from export.bundle.types import Artifact, to_json
@@ -19,6 +17,7 @@ from export.progress import Bar, Progress
 from serve_bench._child import fixed_batch
 from serve_bench.backends._helpers import batch_axis, importable
 from serve_bench.cells import Cell, backend_named
+from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.latency.rounds import real_samples
 from serve_bench.latency.scenarios._base import GIVEN, GROWING, SEEDS, Asked, Found, Load, Scenario, Served
 from serve_bench.latency.scenarios._record import KIND, ScenarioRecord
@@ -43,7 +42,7 @@ class _Run:
     isolate: bool
     asked: Asked
     inputs: Path
-    """.npz of model-ready real samples."""
+    """Model-ready real samples, as `exchange` writes them."""
     distinct: int
     environment: str
     forms: int
@@ -78,8 +77,7 @@ def measure_scenarios(
     first = bundle.manifest.inputs[0]
     records = []
     with tempfile.TemporaryDirectory(prefix="pipeline-scenarios-") as folder:
-        inputs = Path(folder) / "samples.npz"
-        np.savez(inputs, **samples)  # type: ignore[arg-type]
+        inputs = write_arrays(Path(folder) / f"samples{SUFFIX}", samples)
         run = _Run(
             name=uuid.uuid4().hex[:12],
             threads=threads,

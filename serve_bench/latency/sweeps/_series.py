@@ -15,6 +15,7 @@ from export.bundle.errors import PipelineError
 from export.bundle.types import Artifact, Json
 from serve_bench._child import fixed_batch, sample_count
 from serve_bench.cells import Cell, backend_named
+from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
 from serve_bench.latency.schedule import cost_ns, least_runs, most_runs
 from serve_bench.latency.sweeps._types import BATCHES, Asked, SweepPoint
@@ -35,7 +36,7 @@ class Step:
     """One place of a sweep's axis; every series that still goes on has a point there."""
 
     inputs: Path
-    """.npz of model-ready samples."""
+    """Model-ready samples, as `exchange` writes them."""
     threads: int
     batch: int | None = None
     """None: each series has its own."""
@@ -119,11 +120,7 @@ def batches_of(asked: Asked) -> tuple[int, ...]:
 
 
 def written(asked: Asked, samples: Mapping[str, npt.NDArray[np.generic]], name: str = "samples") -> Path:
-    import numpy as np
-
-    path = asked.folder / f"{name}.npz"
-    np.savez(path, **samples)  # type: ignore[arg-type]
-    return path
+    return write_arrays(asked.folder / f"{name}{SUFFIX}", samples)
 
 
 class Taker:
