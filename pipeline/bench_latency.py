@@ -25,11 +25,12 @@ from export.bundle.store import Bundle
 from export.bundle.types import from_json, to_json
 from pipeline import latency_trials as trials
 from pipeline.results import ROOT
+from serve_bench.latency.schedule import BUDGET_S
 from serve_bench.worker import Workers
 
 RESULTS = ROOT / "results" / "latency.json"
 WORK = ROOT / "results" / ".work" / "latency.jsonl"
-RULES = 1
+RULES = 2
 IDLE, LOADED = "A/A, second core idle", "A/A, second core loaded"
 REPEAT, CLOSER = "repeat", "repeat, ±1 %"
 CLOSER_PRECISION, CLOSER_BUDGET_S = 0.01, 90.0
@@ -146,8 +147,8 @@ def rows(done: Sequence[Done]) -> Iterator[Row]:
         yield from _agreed([d.value for d in by_name["agreement"]])
     if by_name["bench"]:
         seconds = [d.value["seconds"] for d in by_name["bench"]]
-        text = f"{statistics.median(seconds):.0f} s, at most {max(seconds):.0f} s of {len(seconds)} (budget 15 s)"
-        name = "the default `bench` over the CPU forms"
+        text = f"{statistics.median(seconds):.0f} s, at most {max(seconds):.0f} s of {len(seconds)}"
+        name = f"the default `bench` over the CPU forms (budget {BUDGET_S:g} s)"
         yield Row(name=name, measured=text, promised="≤ 60 s", held=max(seconds) <= 60)
     if by_name["overhead"]:
         added = statistics.median(d.value["added_ns"] for d in by_name["overhead"])

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from serve_bench.latency.schedule import BUDGET_S
+
 
 def stack(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def apply(function: Any) -> Any:
@@ -139,7 +141,7 @@ MEASURING = stack(
         "--budget",
         "budget_s",
         type=click.FloatRange(0.1),
-        default=15.0,
+        default=BUDGET_S,
         show_default=True,
         metavar="S",
         help="Seconds of timed runs in all, shared by backends and batches; set-up comes on top.",

@@ -30,9 +30,10 @@ from serve_bench.latency.rounds import measure_bundle, real_samples
 from serve_bench.latency.scenarios._base import Asked, named
 from serve_bench.latency.scenarios._run import measure_scenarios
 from serve_bench.latency.scenarios.overhead import loadgen_overhead
+from serve_bench.latency.schedule import BUDGET_S
 from serve_bench.worker import Workers
 
-BUDGET_S, REPLICATES = 15.0, 10
+REPLICATES = 10
 """The defaults of `bench`."""
 BASE_NS = 200_000
 """A run of the waiting null backend."""

@@ -12,6 +12,7 @@ from export.bundle.types import Value
 from export.formats._engine_facts import canonical_target
 from export.registry import entries, entry
 from serve_bench.cells import backend_named
+from serve_bench.latency.schedule import BUDGET_S
 
 if TYPE_CHECKING:
     from serve_bench.latency.scenarios._base import Asked
@@ -50,7 +51,7 @@ class Options:
     batches: tuple[int, ...] = BATCHES
     threads: int = 1
     """Of every backend that is verified and measured."""
-    budget_s: float = 15.0
+    budget_s: float = BUDGET_S
     """Seconds of timed rounds."""
     replicates: int = 10
     precision_of_ratio: float = 0.02

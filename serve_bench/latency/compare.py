@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from serve_bench.latency.stats import Interval, half_width, t_quantile
+from serve_bench.latency.stats import Interval, half_width, location, t_quantile
 
 BETWEEN_RUNS = 0.01
 """Standard deviation of a log latency between runs of one artifact, where nothing better is known; METHODOLOGY §2."""
@@ -75,7 +75,7 @@ def ratio(base: Sequence[Medians], new: Sequence[Medians], spread: Spread, confi
 
 def alternated(base: Sequence[Medians], new: Sequence[Medians], confidence: float = 0.95) -> Interval | None:
     """The same from runs that took turns, the i-th of either side beside each other; None below two pairs."""
-    logs = [_mean(b) - _mean(n) for b, n in zip(base, new, strict=False) if b and n]
+    logs = [_middle(b) - _middle(n) for b, n in zip(base, new, strict=False) if b and n]
     if len(logs) < 2:
         return None
     return _interval(statistics.fmean(logs), half_width(statistics.stdev(logs), len(logs), len(logs) - 1, confidence))
@@ -88,6 +88,10 @@ def slower_by(found: Interval, share: float) -> bool:
 
 def _mean(run: Medians) -> float:
     return statistics.fmean(math.log(value) for value in run.values())
+
+
+def _middle(run: Medians) -> float:
+    return location([math.log(value) for value in run.values()])
 
 
 def _variance(run: Medians) -> float:

@@ -1,8 +1,9 @@
 """When has a run seen enough? Pure functions of what was taken so far and of the time that is left.
 
 The first replicates, as many as were asked for, share two thirds of the budget. While any ratio's interval is wider
-than was asked and time is left, further replicates follow, whose set-up counts too. What stops a run is the width of an
-interval, never the word it gives: stopping at the first "faster" would find one by chance. On stopping by width:
+than was asked and time is left, further replicates follow, whose set-up counts too: of the batches with such a ratio
+alone, all their backends beside one another, so that time goes where it is wanting. What stops a run is the width of
+an interval, never the word it gives: stopping at the first "faster" would find one by chance. On stopping by width:
 Anscombe, Proc. Cambridge Phil. Soc. 48, 1952.
 """
 
@@ -32,6 +33,8 @@ class Width(NamedTuple):
     wider: int
     """Ratios whose half-width is above what was asked."""
     ratios: int
+    unfinished: tuple[int, ...] = ()
+    """Subjects of every batch, boundary and device that has a ratio above what was asked."""
 
 
 def width(subjects: Sequence[Subject], taken: Sequence[Taken], wanted: float) -> Width | None:
@@ -47,7 +50,9 @@ def width(subjects: Sequence[Subject], taken: Sequence[Taken], wanted: float) ->
     if not halves:
         return None
     worst = max(halves, key=lambda i: halves[i])
-    return Width(halves[worst], worst, sum(half > wanted for half in halves.values()), len(halves))
+    wide = {_group(subjects[i]) for i, half in halves.items() if half > wanted}
+    unfinished = tuple(i for i, subject in enumerate(subjects) if _group(subject) in wide)
+    return Width(halves[worst], worst, sum(half > wanted for half in halves.values()), len(halves), unfinished)
 
 
 def _group(subject: Subject) -> tuple[int, str, str]:

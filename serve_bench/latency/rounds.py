@@ -32,7 +32,7 @@ from serve_bench.latency.enough import Width, ended, share_s, width
 from serve_bench.latency.peak import with_peaks
 from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
 from serve_bench.latency.run_record import Run, record_of
-from serve_bench.latency.schedule import ROUNDS, least_runs, most_runs
+from serve_bench.latency.schedule import BUDGET_S, ROUNDS, least_runs, most_runs
 
 if TYPE_CHECKING:
     from serve_bench.worker import Workers
@@ -49,7 +49,7 @@ def measure_bundle(
     workers: Workers,
     cells: Sequence[Cell],
     batches: Sequence[int] = BATCHES,
-    budget_s: float = 15.0,
+    budget_s: float = BUDGET_S,
     replicates: int = 10,
     threads: int = 1,
     isolate: bool = False,
@@ -65,11 +65,12 @@ def measure_bundle(
     `budget_s` is the wall time of all timed and re-warming runs together; set-up and warm-up come on top. Where two
     timed runs a replicate do not fit it, it is exceeded and that is said. `replicates` share two thirds of it; more
     follow until the interval of every ratio to eager is within ± `precision_of_ratio` (a fraction; with 0 there are
-    exactly `replicates`, which share all of it) or the budget ends: the records say which. With `peak`, what the CPU
-    can do at most is measured before and after. On the CPU boundary `host` is timed, on CUDA every boundary that the
-    backend has. A subject that fails is a record with its `error`, the rest stands; where a process died, the replicate
-    it died in is taken again without the culprit. Raises UsageError for settings that cannot be measured; a cell whose
-    verification failed is not measured and its record says so.
+    exactly `replicates`, which share all of it) or the budget ends: the records say which. Batches whose ratios are all
+    narrow enough take no part in the further ones. With `peak`, what the CPU can do at most is measured before and
+    after. On the CPU boundary `host` is timed, on CUDA every boundary that the backend has. A subject that fails is a
+    record with its `error`, the rest stands; where a process died, the replicate it died in is taken again without the
+    culprit. Raises UsageError for settings that cannot be measured; a cell whose verification failed is not measured
+    and its record says so.
     """
     _check(batches, budget_s, replicates, threads)
     if precision_of_ratio < 0:
@@ -117,7 +118,7 @@ def _check(batches: Sequence[int], budget_s: float, replicates: int, threads: in
     if not batches or min(batches) < 1:
         raise UsageError("batch sizes must be whole numbers of at least 1: ask for --batch 1,8,64")
     if budget_s <= 0:
-        raise UsageError(f"a measuring budget of {budget_s:g} s measures nothing: ask for --budget 15")
+        raise UsageError(f"a measuring budget of {budget_s:g} s measures nothing: ask for --budget {BUDGET_S:g}")
     if replicates < 2:
         raise UsageError("an interval needs at least 2 replicates: ask for --replicates 10")
     if threads < 1:
@@ -198,6 +199,7 @@ def _replicates(
             found = width(subjects, taken, run.precision_of_ratio) if adaptive else None
             if found is None or not found.wider or not share or over_ns > 0:
                 break
+            running = {i: subjects[i] for i in found.unfinished if i in running}
         if not running:
             break
         bar.advance(min(number, run.replicates), run.replicates, _said(number, run.replicates, found))

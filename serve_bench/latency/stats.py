@@ -165,15 +165,63 @@ def medians_by_replicate(latencies: Sequence[float], replicates: Sequence[int]) 
 def speed_ratio(base: Mapping[int, float], other: Mapping[int, float], confidence: float = 0.95) -> Interval | None:
     """How many times as fast `other` is as `base`: base / other, paired by replicate; None below two common ones.
 
-    Per replicate r the log ratio d_r = ln(base_r / other_r); the figure is exp(d̄) and the interval
-    exp(d̄ ± t₍ν₎·s/√R), ν = R − 1: the replicate is the unit that is drawn anew (Kalibera & Jones, Rigorous
-    Benchmarking in Reasonable Time, ISMM 2013), and pairing removes what both had in common (Welch's paired t).
+    Per replicate r the log ratio d_r = ln(base_r / other_r): the replicate is the unit that is drawn anew (Kalibera &
+    Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013), and pairing removes what both had in common. The figure
+    is exp of `location(d)` and its interval that of `centre`, so that one process of ten that came out slow widens the
+    interval and does not move the figure.
     """
     logs = [math.log(base[r] / other[r]) for r in sorted(base.keys() & other.keys())]
     if len(logs) < 2:
         return None
-    mean, half = statistics.fmean(logs), half_width(statistics.stdev(logs), len(logs), len(logs) - 1, confidence)
-    return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+    return Interval(*map(math.exp, centre(logs, confidence)))
+
+
+def location(values: Sequence[float]) -> float:
+    """The median of all pairwise means (vᵢ + vⱼ)/2, i ≤ j (Hodges & Lehmann, Ann. Math. Stat. 34, 1963).
+
+    Nearly as sharp as the mean where values are normal (its efficiency is 3/π); 29 % of outliers do not carry it away.
+    """
+    return statistics.median(_walsh(values))
+
+
+def centre(values: Sequence[float], confidence: float = 0.95) -> Interval:
+    """`location` of two values or more with its interval, which holds for every symmetric distribution.
+
+    With M = n(n + 1)/2 pairwise means in order, A₍ₖ₎ and A₍M+1−k₎ enclose the centre with probability
+    1 − 2·P(W ≤ k − 1), W being Wilcoxon's signed rank statistic (Hollander & Wolfe, Nonparametric Statistical Methods,
+    §3.3); k is the largest that reaches `confidence`. Where there is none, for 95 % below six values, it is the mean
+    with Student's t interval, mean ± t₍ₙ₋₁₎·s/√n.
+    """
+    k = _signed_rank_bound(len(values), confidence)
+    if not k:
+        mean, half = (
+            statistics.fmean(values),
+            half_width(statistics.stdev(values), len(values), len(values) - 1, confidence),
+        )
+        return Interval(mean, mean - half, mean + half)
+    means = sorted(_walsh(values))
+    return Interval(statistics.median(means), means[k - 1], means[-k])
+
+
+def _walsh(values: Sequence[float]) -> list[float]:
+    return [(a + b) / 2 for i, a in enumerate(values) for b in values[i:]]
+
+
+@lru_cache(maxsize=256)
+def _signed_rank_bound(n: int, confidence: float) -> int:
+    """The largest k with 2·P(W ≤ k − 1) ≤ 1 − `confidence`; 0 where there is none.
+
+    W is the sum of a random subset of 1 … n: the subsets of each sum are counted.
+    """
+    ways = [1]
+    for rank in range(1, n + 1):
+        longer = [0] * (len(ways) + rank)
+        for total, count in enumerate(ways):
+            longer[total] += count
+            longer[total + rank] += count
+        ways = longer
+    allowed = (1 - confidence) / 2 * 2**n
+    return bisect.bisect_right(list(accumulate(ways)), allowed)
 
 
 def half_width(deviation: float, count: int, freedom: float, confidence: float = 0.95) -> float:

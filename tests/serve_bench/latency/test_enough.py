@@ -33,6 +33,14 @@ def test_the_width_is_that_of_the_t_interval_of_the_log_ratio():
     half = t_quantile(0.975, 2) * deviation / math.sqrt(3)
     assert found.widest == pytest.approx(math.expm1(half), rel=1e-9)
     assert (found.of, found.wider, found.ratios) == (1, 1, 1)
+    assert found.unfinished == (0, 1)
+
+
+def test_a_batch_whose_ratios_are_all_narrow_is_finished():
+    rows = [subject(cell, batch) for batch in (1, 8) for cell in (EAGER, ONNX)]
+    found = enough.width(rows, [taken(2, 2), taken(1, 1), taken(2, 2), taken(1, 2)], 0.02)
+    assert found.unfinished == (2, 3)
+    assert enough.width(rows, [taken(2, 2), taken(1, 1)] * 2, 0.02).unfinished == ()
 
 
 def test_only_rows_with_an_eager_one_of_their_batch_count():

@@ -135,6 +135,40 @@ def test_ratio_by_hand():
     assert found.high == pytest.approx(4 * math.exp(half), rel=1e-6)
 
 
+def test_location_and_interval_by_hand():
+    # pairwise means of 0, 2, 10: 0, 1, 2, 5, 6, 10
+    assert stats.location([10, 0, 2]) == 3.5
+    # six values: 15 pairwise means of 1 … 5, the eleventh of which is 3.5, and six above; 2·P(W ≤ 0) = 2/64 leaves
+    # k = 1, the whole range; five leave 2/32 > 0.05
+    assert stats.centre([1, 2, 3, 4, 5, 60]) == (3.5, 1.0, 60.0)
+    mean, half = 3.0, 2.776445105 * math.sqrt(2.5) / math.sqrt(5)
+    assert stats.centre([1, 2, 3, 4, 5]) == pytest.approx((mean, mean - half, mean + half))
+
+
+def test_bounds_of_the_signed_rank_statistic_from_the_printed_tables():
+    """Wilcoxon's critical values for 5 %, two-sided, are k − 1: 0, 2, 3, 5, 8, 52 for n = 6 … 10, 20."""
+    assert [stats._signed_rank_bound(n, 0.95) - 1 for n in (6, 7, 8, 9, 10, 20)] == [0, 2, 3, 5, 8, 52]
+    assert stats._signed_rank_bound(5, 0.95) == 0
+
+
+@given(st.lists(st.integers(-(10**6), 10**6), min_size=6, max_size=25, unique_by=abs))
+@settings(deadline=None, max_examples=50)
+def test_the_interval_holds_what_scipys_signed_rank_test_does_not_reject(values):
+    _, low, high = stats.centre(values)
+    for inside, outside in ((low + 0.25, low - 0.25), (high - 0.25, high + 0.25)):
+        if low < high:
+            assert reference.wilcoxon([v - inside for v in values], method="exact").pvalue > 0.05
+        assert reference.wilcoxon([v - outside for v in values], method="exact").pvalue <= 0.05
+
+
+def test_one_slow_process_of_ten_does_not_move_the_ratio():
+    base = {r: 2.0 + r / 1000 for r in range(10)}
+    other = dict.fromkeys(range(10), 1.0)
+    calm, struck = stats.speed_ratio(base, other), stats.speed_ratio({**base, 4: 3.2}, other)
+    assert struck.value == pytest.approx(calm.value, rel=1e-3)
+    assert struck.high > calm.high
+
+
 def test_a_ratio_needs_two_common_replicates():
     assert stats.speed_ratio({0: 1.0, 1: 1.0}, {1: 1.0, 2: 1.0}) is None
 

@@ -12,6 +12,7 @@ from latency_fakes import FakeBundle, FakeCell, FakeWorker, FakeWorkers, artifac
 from export.bundle.errors import Untrusted
 from export.bundle.types import TensorSpec, from_json, to_json
 from export.progress import Silent
+from serve_bench.exchange import read_arrays
 from serve_bench.latency import clock
 from serve_bench.latency.sweeps import _run, _series, concurrency, threads
 from serve_bench.latency.sweeps._types import SweepPoint
@@ -171,8 +172,8 @@ def test_lengths_go_up_to_the_documented_one(monkeypatch):
 
     class Reader(Worker):
         def load_inputs(self, path: Path) -> None:
-            with np.load(path) as file:
-                seen.append((file["x"].shape[1], frozenset(file["lengths"].tolist())))
+            given = read_arrays(path)
+            seen.append((given["x"].shape[1], frozenset(given["lengths"].tolist())))
 
     class Readers(Workers):
         def spawn(self, family, preload, fresh=False):
