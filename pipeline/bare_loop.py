@@ -1,6 +1,7 @@
-"""ONNX Runtime timed without anything of ours: `python -m pipeline.bare_loop MODEL.onnx SAMPLES.npz`.
+"""A runtime timed without anything of ours: `python -m pipeline.bare_loop MODEL.onnx SAMPLES.npz`, or MODEL.pt2.
 
-One thread, batch 1, inputs copied into a bound buffer, two thousand runs after two hundred; prints {"p50_ns": …}.
+ONNX Runtime, or eager PyTorch where it is a `.pt2`. One thread, batch 1, two thousand runs after two hundred, nothing
+else alive: inputs are copied into a bound buffer, or become a tensor. Prints {"p50_ns": …}.
 Beside it, a graph with nodes added whose time is known, to see that a clock finds them.
 """
 
@@ -52,6 +53,24 @@ def p50_ns(model: str | bytes, samples: Arrays, batch: int = 1, runs: int = RUNS
             np.copyto(buffer, samples[name][first : first + batch])
         opened.run_with_iobinding(binding)
         times.append(time.perf_counter_ns() - start)
+    return statistics.median(times[min(WARM, runs) :])
+
+
+def eager_p50_ns(path: str, samples: Arrays, runs: int = RUNS) -> float:
+    """Median time of one sample through the module of a `.pt2`, from an array to an array."""
+    import torch
+
+    torch.set_num_threads(1)
+    module = torch.export.load(path).module(check_guards=False)
+    count = len(next(iter(samples.values())))
+    times = []
+    with torch.inference_mode():
+        for i in range(min(WARM, runs) + runs):
+            first = i % count
+            start = time.perf_counter_ns()
+            found = module(*(torch.from_numpy(array[first : first + 1]) for array in samples.values()))
+            found.numpy()
+            times.append(time.perf_counter_ns() - start)
     return statistics.median(times[min(WARM, runs) :])
 
 
@@ -118,4 +137,5 @@ def _extend(model: Any, size: int, *, whole: bool) -> None:
 if __name__ == "__main__":
     with np.load(sys.argv[2], allow_pickle=False) as file:
         given = {name: file[name] for name in file.files}
-    print(json.dumps({"p50_ns": p50_ns(sys.argv[1], given)}))
+    timed = eager_p50_ns if sys.argv[1].endswith(".pt2") else p50_ns
+    print(json.dumps({"p50_ns": timed(sys.argv[1], given)}))

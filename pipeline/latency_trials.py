@@ -209,23 +209,30 @@ def overhead() -> dict[str, float]:
     return {"added_ns": null_overhead().added_ns}
 
 
-def agreement(bundle: Bundle, workers: Workers, folder: Path, seed: int) -> dict[str, float]:
-    """p50 in ns of ONNX Runtime at batch 1: by our clock, by a bare loop in processes of its own, and as LoadGen's
-    SingleStream reports it, less what LoadGen adds to the null backend."""
+def agreement(bundle: Bundle, workers: Workers, folder: Path, seed: int) -> dict[str, dict[str, float]]:
+    """p50 in ns of ONNX Runtime and of eager at batch 1: by our clock, which lets the two take turns, by a bare loop in
+    processes of its own, and ONNX Runtime's as LoadGen's SingleStream reports it, less what it adds to the null
+    backend."""
     sound = onnx_of(bundle)
+    program = bundle.resolve(next(a for a in bundle.artifacts if a.format == "exported_program"))
     loadgen = loadgen_p50(bundle, workers, sound)
-    records = measured(bundle, workers, [Cell(sound, RUNTIME, "cpu")], (1,), seed)
-    ours = stats.quantile(records[0].latencies_ns, 0.5)
+    cells = [Cell(sound, RUNTIME, "cpu"), Cell(program, BASELINE, "cpu")]
+    ours = [stats.quantile(r.latencies_ns, 0.5) for r in measured(bundle, workers, cells, (1,), seed)]
     samples = real_samples(bundle, 256)
     import numpy as np
 
     np.savez(folder / "samples.npz", **samples)  # type: ignore[arg-type]
-    words = [sys.executable, "-m", "pipeline.bare_loop", sound.path, str(folder / "samples.npz")]
-    medians = []
+    bare: dict[str, list[float]] = {sound.path: [], program.path: []}
     for _ in range(REPLICATES):
-        answer = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-        medians.append(float(json.loads(answer)["p50_ns"]))
-    return {"ours": ours, "a bare loop": stats.quantile(medians, 0.5), "LoadGen less its overhead": loadgen}
+        for path, medians in bare.items():
+            words = [sys.executable, "-m", "pipeline.bare_loop", path, str(folder / "samples.npz")]
+            answer = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+            medians.append(float(json.loads(answer)["p50_ns"]))
+    loops = [stats.quantile(medians, 0.5) for medians in bare.values()]
+    return {
+        "ONNX Runtime": {"ours": ours[0], "a bare loop": loops[0], "LoadGen less its overhead": loadgen},
+        "eager": {"ours": ours[1], "a bare loop": loops[1]},
+    }
 
 
 def loadgen_p50(bundle: Bundle, workers: Workers, sound: Artifact) -> float:

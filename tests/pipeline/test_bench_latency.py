@@ -69,14 +69,18 @@ def test_other_clocks_are_held_against_ours():
             name="agreement",
             number=n,
             seconds=1.0,
-            value={"ours": 31_000.0, "a bare loop": 30_000.0, "x": 29_000.0},
+            value={
+                "ONNX Runtime": {"ours": 31_000.0, "a bare loop": 30_000.0, "x": 29_000.0},
+                "eager": {"ours": 250_000.0, "a bare loop": 251_000.0},
+            },
             key="k",
         )
         for n in range(3)
     ]
-    bare, other = rows(done)
+    bare, other, eager = rows(done)
     assert (bare.measured, bare.held) == ("+3.3% over 3 runs (31.0 µs)", True)
     assert not other.held
+    assert (eager.name, eager.held) == ("p50 of eager at batch 1 against a bare loop", True)
 
 
 def test_a_line_that_was_cut_short_and_trials_of_another_machine_are_passed_over(tmp_path):
