@@ -163,21 +163,32 @@ def export(quiet: bool, as_json: bool, **given: Any) -> None:
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--format", "report_format", help="markdown, html, json or csv; default by the suffix of --output.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A file; default stdout.")
+@click.option("--run", "run", metavar="NAME", help="Of one bundle: show this kept run until another is measured.")
 @COMMON
-def report(bundles: tuple[Path, ...], report_format: str | None, output: Path | None, as_json: bool, **_: Any) -> None:
+def report(
+    bundles: tuple[Path, ...], report_format: str | None, output: Path | None, run: str | None, as_json: bool, **_: Any
+) -> None:
     """Write the report of BUNDLES from their records; nothing is run again.
+
+    Every whole run of `bench` is kept, and the report shows the last. --run brings an earlier one back, in the bundle's
+    own reports too; a name that is not kept lists those that are.
 
     \b
     pipeline report artifacts/cnn
+    pipeline report artifacts/cnn --run 5c1e7f02
     pipeline report artifacts/cnn --format html -o cnn.html
     """
     from export.bundle.errors import UsageError
-    from pipeline.run import report_text
+    from pipeline.run import report_text, show_run
 
     if output is not None and (output.is_dir() or not output.name):
         raise UsageError(f"{output}: is a folder; name a file with --output")
     suffixes = {".html": "html", ".json": "json", ".csv": "csv"}
     chosen = report_format or ("json" if as_json else suffixes.get(output.suffix if output else "", "markdown"))
+    if run is not None:
+        if len(bundles) != 1:
+            raise UsageError(f"--run {run}: is of one bundle, {len(bundles)} are named")
+        show_run(bundles[0], run)
     text = report_text(bundles, chosen)
     if output is None:
         click.echo(text)

@@ -12,6 +12,9 @@ from pipeline.flags import COMMON, stack
 
 READING = stack(
     click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Samples answered at once."),
+    click.option(
+        "--ignore", multiple=True, metavar="COLUMN", help="A column of a CSV that is not the model's; repeatable."
+    ),
     click.option("--recursive", is_flag=True, help="The images in a folder's own folders too."),
     click.option(
         "--strict",
@@ -69,6 +72,7 @@ def predict(
     pipeline predict artifacts/cnn digit.png
     pipeline predict artifacts/cnn scans --recursive --top 3 --output answers.csv
     pipeline predict artifacts/cnn samples.npz --json
+    pipeline predict artifacts/cnn train.csv --ignore label --output answers.csv
     pipeline predict artifacts/sine points.csv --format jsonl
     pipeline predict artifacts/names-rnn Satoshi
     """

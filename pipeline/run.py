@@ -214,6 +214,20 @@ def bench_paths(paths: Sequence[Path], options: Options, progress: Progress) -> 
         yield judge_bundle(bundle, options, progress, "again")
 
 
+def show_run(path: Path, name: str) -> None:
+    """Lets the reports of a bundle show the run of this name until another is measured; writes them anew.
+
+    Raises UsageError where no whole run is of that name.
+    """
+    from pipeline.judge import write_reports
+    from serve_bench.latency import records
+
+    bundle = Bundle.open(path)
+    with workspace(bundle.root):
+        records.show(bundle, records.named(bundle, name))
+        write_reports(bundle)
+
+
 def report_text(paths: Sequence[Path], report_format: str) -> str:
     """One report over several bundles, from their records alone."""
     from serve_bench.reports.summary import summarise

@@ -56,12 +56,17 @@ def column_names(specs: Sequence[TensorSpec]) -> list[list[tuple[str, ...]]]:
 
 
 def read_rows(
-    stream: TextIO, source: str, wanted: list[list[tuple[str, ...]]], count: int, refuse: Refuse
+    stream: TextIO,
+    source: str,
+    wanted: list[list[tuple[str, ...]]],
+    count: int,
+    refuse: Refuse,
+    ignored: Sequence[str] = (),
 ) -> Iterator[Rows]:
     """The rows of a CSV (RFC 4180, UTF-8, with a header), `count` at a time; columns may stand in any order.
 
-    Raises DataError where the header is not what is wanted, where no row follows and where the file breaks off; a row
-    of another number of cells goes to `refuse`.
+    `ignored` columns may be there besides. Raises DataError where the header is not what is wanted, where no row
+    follows and where the file breaks off; a row of another number of cells goes to `refuse`.
     """
     reader = csv.reader(stream, strict=True)
     cells: list[list[str]] = []
@@ -70,7 +75,7 @@ def read_rows(
     number = -1
     try:
         header = [name.strip() for name in next(reader, [])]
-        order = _order(source, header, wanted)
+        order = _order(source, header, wanted, ignored)
         columns = [header[i] for i in order]
         for number, row in enumerate(reader):
             if len(row) != len(header):
@@ -140,7 +145,7 @@ def _size(spec: TensorSpec) -> int:
     return math.prod(int(d) for d in rest)
 
 
-def _order(source: str, header: list[str], wanted: list[list[tuple[str, ...]]]) -> list[int]:
+def _order(source: str, header: list[str], wanted: list[list[tuple[str, ...]]], ignored: Sequence[str]) -> list[int]:
     """Where each wanted column stands in the header; raises DataError, which names the columns."""
     chosen = list(chain.from_iterable(_spelling(header, spellings) for spellings in wanted))
     known = " and ".join(shown(spellings[0]) for spellings in wanted)
@@ -156,11 +161,15 @@ def _order(source: str, header: list[str], wanted: list[list[tuple[str, ...]]]) 
     if twice is not None:
         raise DataError(f"{source}: column {twice!r} stands twice in the header; leave one out")
     own = set(chosen)
-    extra = [repr(name) for name in places if name not in own]
+    needed = next((name for name in ignored if name in own), None)
+    if needed is not None:
+        raise DataError(f"{source}: column {needed!r} is the model's own: it cannot be ignored")
+    extra = [repr(name) for name in places if name not in own and name not in ignored]
     lacking = [repr(name) for name in chosen if name not in places]
     wrong = [f"{_columns(extra)} not the model's" if extra else "", f"{_columns(lacking)} missing" if lacking else ""]
     if extra or lacking:
-        raise DataError(f"{source}: {' and '.join(filter(None, wrong))}; the header must name {known}")
+        hint = ", and --ignore what else is there" if extra and not lacking else ""
+        raise DataError(f"{source}: {' and '.join(filter(None, wrong))}; the header must name {known}{hint}")
     if len(set(chosen)) != len(chosen):
         raise DataError(f"{source}: its columns fit more than one input of the model; give an .npz")
     return [places[name] for name in chosen]

@@ -79,15 +79,17 @@ def predict(
     top: int = 1,
     strict: bool = False,
     recursive: bool = False,
+    ignore: Sequence[str] = (),
 ) -> Iterator[Answer]:
     """One answer for each sample of each input, as soon as `batch` of them are read: what is held does not grow.
 
-    An input is an .npz or .npy, a CSV of stored values with a header (see `_tabular.column_names`), an image or a
-    folder of them, or "-": CSV on standard input. Integer arrays are taken as stored and go through the model's
-    preprocessing, others as model-ready; `progress` is told which, and what speaks against the model. Images (for
-    models with one (N, 1, height, width) input) become grey, light on dark, of the model's size; `note` says what was
-    done, or `strict` refuses it. A model of texts takes a .txt of one a line, a CSV with a column "name" or "text", "-"
-    for lines, and any other word as the text itself. Classifiers give the `top` most probable classes.
+    An input is an .npz or .npy, a CSV of stored values with a header (see `_tabular.column_names`; columns that are
+    named in `ignore` may be there besides), an image or a folder of them, or "-": CSV on standard input. Integer arrays
+    are taken as stored and go through the model's preprocessing, others as model-ready; `progress` is told which, and
+    what speaks against the model. Images (for models with one (N, 1, height, width) input) become grey, light on dark,
+    of the model's size; `note` says what was done, or `strict` refuses it. A model of texts takes a .txt of one a line,
+    a CSV with a column "name" or "text", "-" for lines, and any other word as the text itself. Classifiers give the
+    `top` most probable classes.
 
     Raises BundleError without an ONNX model, BackendUnavailable, UsageError for `top` of a model that does not
     classify, and DataError for what does not fit or the model answers with NaN; `refused` takes that instead, and all
@@ -109,6 +111,7 @@ def predict(
         batch=batch,
         strict=strict,
         recursive=recursive,
+        ignore=ignore,
     )
     return _answered(bundle, artifact, reader, inputs, top)
 

@@ -57,6 +57,8 @@ class Reader:
     """Refuses what would have to be changed to fit: images of another size or mode, texts with accents."""
     recursive: bool = False
     """Takes the images of a folder's own folders too."""
+    ignore: Sequence[str] = ()
+    """Columns of tables that are not the model's and may be there."""
     said: set[str] = field(default_factory=set)
     """How images were understood, said before."""
 
@@ -124,7 +126,7 @@ class Reader:
         read_as = f"CSV taken as stored, {how}" if how else "CSV taken as it is: this model has no preprocessing"
         told = {"how": False, "outside": False}
         with opened(given) as stream:
-            for rows in _tabular.read_rows(stream, _named(given), wanted, self.batch, self.refuse):
+            for rows in self._rows(stream, given, wanted):
                 kept, arrays = _tabular.features(_named(given), rows, self.specs, self.preprocess, self.refuse)
                 if not kept:
                     continue
@@ -138,10 +140,13 @@ class Reader:
                 numbers = [rows.numbers[i] for i in kept]
                 yield Samples(source=given, numbers=numbers, total=None, read=Read(arrays, read_as))
 
+    def _rows(self, stream: TextIO, given: str, wanted: list[list[tuple[str, ...]]]) -> Iterator[_tabular.Rows]:
+        return _tabular.read_rows(stream, _named(given), wanted, self.batch, self.refuse, self.ignore)
+
     def _text_rows(self, given: str) -> Iterator[Samples]:
         with opened(given) as stream:
             wanted: list[list[tuple[str, ...]]] = [[(name,) for name in _tabular.NAMES]]
-            for rows in _tabular.read_rows(stream, _named(given), wanted, self.batch, self.refuse):
+            for rows in self._rows(stream, given, wanted):
                 for number, line, (text,) in zip(rows.numbers, rows.lines, rows.cells, strict=True):
                     yield from self._one_text(given, number, text, f"{_named(given)}: line {line}: ")
 

@@ -99,6 +99,10 @@ def test_a_small_run_neither_displaces_a_larger_one_nor_lets_it_be_measured_agai
     assert f"run {first} is shown again" in again.stderr
     assert len(Bundle.open(root).read("measurement")) == measured
     assert first in again.stdout
+    other = Bundle.open(root).read("measurement")[-1]["run"]
+    assert f'"run": "{other}"' in run("report", root, "--run", other[:9], "--format", "json").stdout
+    assert f'"run": "{other}"' in (root / "report.json").read_text()
+    assert first in one_line(run("report", root, "--run", "none"), 2)
 
 
 def test_verify_says_the_same_again(copy, run):

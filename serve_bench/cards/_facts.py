@@ -16,6 +16,7 @@ from serve_bench.equivalence.decisions import accuracy_interval, mean_interval
 from serve_bench.equivalence.stored import unreadable
 from serve_bench.equivalence.truth import Truth
 from serve_bench.reports import _tables as tables
+from serve_bench.reports._facts import gaps
 from serve_bench.reports.summary import Subject, Summary, summarise
 
 METRICS = ("test_accuracy", "test_mse")
@@ -228,7 +229,7 @@ def _limits(bundle: Bundle, summary: Summary) -> Iterator[str]:
             yield f"{subject_text(subject)} is {subject.verdict}: {subject.reason}"
     for label, kind, reason in tables.absent(summary):
         yield f"{kind.capitalize()}: {label}: {reason}"
-    yield from summary.warnings
+    yield from gaps(bundle)
     executable = [a.path for a in bundle.artifacts if a.format in EXECUTABLE]
     if executable:
         yield f"{', '.join(executable)} can run code when opened: open them only where you trust who signed the bundle."

@@ -52,10 +52,16 @@ def _model(card: Card) -> Iterator[str]:
             ("Payload", card.digest),
         ]
     )
+    own = (manifest.inputs, manifest.outputs)
+    others = [a for a in manifest.artifacts if a.format != "weights" and (a.inputs, a.outputs) != own]
+    forms = [("the model", *own), *((a.path, a.inputs, a.outputs) for a in others)]
     rows = [
-        (kind, *_end(s)) for kind, specs in (("input", manifest.inputs), ("output", manifest.outputs)) for s in specs
+        (form, kind, *_end(spec))
+        for form, inputs, outputs in forms
+        for kind, specs in (("input", inputs), ("output", outputs))
+        for spec in specs
     ]
-    yield from table(("end", "name", "type", "shape", "range"), rows, 5)
+    yield from table(("form", "end", "name", "type", "shape", "range"), rows, 6)
 
 
 def _training(card: Card) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from export.bundle.errors import UsageError
 from export.bundle.types import Artifact, Measurement, from_json, to_json
 
 KIND = "measurement"
@@ -82,6 +83,17 @@ def show(bundle: Store, run: Run) -> bool:
     return True
 
 
+def named(bundle: Records, name: str) -> Run:
+    """The whole run of this name, or of the only one that begins so; raises UsageError, which names what is kept."""
+    runs = whole_runs(bundle)
+    found = [run for run in runs if name and run[0].run.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    kept = ", ".join(f"{r[0].run} ({r[0].started}, {taken(r[0])} replicates, {len(r)} rows)" for r in runs[-9:])
+    why = "no whole run has this name" if not found else "several runs begin so"
+    raise UsageError(f"--run {name}: {why}; the latest kept are {kept}" if kept else f"--run {name}: no run is kept")
+
+
 def also_kept(runs: Sequence[Run]) -> str:
     """In words the latest run with more replicates or rows than the one that is shown; empty without one."""
     if not runs:
@@ -92,7 +104,7 @@ def also_kept(runs: Sequence[Run]) -> str:
         replicates, rows = _extent(run)
         if run[0].environment == shown[0].environment and (replicates > most or rows > widest):
             here = f"the run shown has {most} and {widest}"
-            again = "train-export or export with its settings shows it again"
+            again = f"pipeline report BUNDLE --run {run[0].run} shows it"
             return f"run {run[0].run} of {run[0].started}, {replicates} replicates and {rows} rows ({here}); {again}"
     return ""
 

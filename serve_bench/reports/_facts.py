@@ -239,9 +239,8 @@ def _ended(facts: Mapping[str, Any]) -> str:
     widest = f"the widest ±{show.percent(facts['widest_ratio'])}, {facts['widest_cell']}"
     if facts["ended_by"] == "precision":
         return f"precision: every ratio's interval is within ±{asked} ({widest})"
-    return (
-        f"the budget: {facts['wider_ratios']} of {facts['ratios']} ratios' intervals are wider than ±{asked} ({widest})"
-    )
+    wider = f"{facts['wider_ratios']} of {facts['ratios']} ratios' intervals are wider than ±{asked}"
+    return f"the budget, in which no further replicate fits: {wider} ({widest})"
 
 
 def command(root: str, run: Sequence[Measurement]) -> str:

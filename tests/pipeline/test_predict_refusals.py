@@ -15,7 +15,10 @@ from tiny_bundles import errors, lines, notes, picture
         ("x0,x1,x2\n", "holds a header and no rows"),
         ("1,2,3\n4,5,6\n", "has no header: its first line must name the columns, x0, x1, x2"),
         ("x0,x1\n1,2\n", "column 'x2' is missing"),
-        ("x0,x1,x2,label\n1,2,3,4\n", "column 'label' is not the model's; the header must name x0, x1, x2"),
+        (
+            "x0,x1,x2,label\n1,2,3,4\n",
+            "column 'label' is not the model's; the header must name x0, x1, x2, and --ignore what else is there",
+        ),
         ("x0,x1,y\n1,2,3\n", "column 'y' is not the model's and column 'x2' is missing"),
         ("x0,x1,x1,x2\n1,2,3,4\n", "column 'x1' stands twice"),
         ("x0;x1;x2\n1;2;3\n", "separated by semicolons; save it with commas"),
@@ -29,6 +32,14 @@ def test_a_csv_with_other_columns_is_one_line(ask, tmp_path, text, said):
     assert (result.exit_code, result.stdout) == (1, "")
     assert line.startswith("t.csv: ")
     assert said in line
+
+
+def test_columns_that_are_not_the_models_can_be_ignored_but_not_its_own(ask, tmp_path):
+    (tmp_path / "t.csv").write_text("id,x0,label,x1,x2\na,0,7,0,1\n")
+    result = ask("sum", "t.csv", "--format", "jsonl", "--ignore", "label", "--ignore", "id", "--ignore", "absent")
+    assert (result.exit_code, [a["outputs"]["y"] for a in lines(result)]) == (0, [100.0])
+    (line,) = errors(ask("sum", "t.csv", "--ignore", "label", "--ignore", "id", "--ignore", "x1"))
+    assert line == "t.csv: column 'x1' is the model's own: it cannot be ignored"
 
 
 def test_a_csv_that_is_no_text_a_folder_or_not_there(ask, tmp_path):

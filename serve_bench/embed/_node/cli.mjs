@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** Answers each word of the command line; exit status 2 where one cannot be answered. */
+/** Answers each word of the command line; exit status 1 where one cannot be answered. */
 import { createInterface } from 'node:readline';
 
 import { isFile, readSamples } from './files.mjs';
@@ -72,7 +72,7 @@ async function main(given) {
       if (!(error instanceof InputError)) throw error;
       const named = error.message.startsWith(word) || error.message.startsWith(quoted(word));
       console.error(named ? error.message : `${word}: ${error.message}`);
-      status = 2;
+      status = 1;
     }
   }
   if (given.includes('--json')) console.log(JSON.stringify(found, null, 1));
@@ -88,5 +88,5 @@ try {
   process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
   console.error(error instanceof InputError ? error.message : `the model cannot be run: ${error.message}`);
-  process.exitCode = 2;
+  process.exitCode = 1;
 }

@@ -293,13 +293,13 @@ def _parsed(given: list[str]) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Answers each word; exit status 2 where one cannot be answered."""
+    """Answers each word; exit status 1 where one cannot be answered."""
     asked = _parsed(list(sys.argv[1:] if arguments is None else arguments))
     try:
         model = Model()
     except (InputError, ImportError) as error:
         print(error if isinstance(error, InputError) else f"{error}: pip install -r requirements.txt", file=sys.stderr)
-        return 2
+        return 1
     found: list[dict[str, Any]] = []
     status = 0
     for word in _words(asked.inputs):
@@ -308,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             answers = model.predict(samples)
         except InputError as error:
             print(error if str(error).startswith((word, _quoted(word))) else f"{word}: {error}", file=sys.stderr)
-            status = 2
+            status = 1
             continue
         for number, answer in enumerate(answers):
             where = f"{word}[{number}]" if len(answers) > 1 else word

@@ -142,10 +142,10 @@ def test_the_command_answers_texts_numbers_and_files(installed, tmp_path):
         ("image", "package.json", "package.json: pixels: has shape [], a sample is 4 × 4"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(installed, kind, word, said):
+def test_bad_input_is_one_line_and_status_1(installed, kind, word, said):
     _, folder = installed[kind]
     failed = run(folder, "cli.mjs", word)
-    assert failed.returncode == 2
+    assert failed.returncode == 1
     assert failed.stderr.startswith(said)
     assert len(failed.stderr.splitlines()) == 1
 
@@ -178,7 +178,7 @@ def test_a_pgm_that_cannot_be_read_is_one_line(installed, data, said, tmp_path):
     _, folder = installed["image"]
     (tmp_path / "x.pgm").write_bytes(data)
     failed = run(folder, "cli.mjs", tmp_path / "x.pgm")
-    assert failed.returncode == 2
+    assert failed.returncode == 1
     assert failed.stderr.startswith(f"{tmp_path / 'x.pgm'}: {said}")
     assert len(failed.stderr.splitlines()) == 1
 
@@ -215,6 +215,6 @@ def test_a_file_that_is_no_model_is_one_line(installed, tmp_path):
     folder = shutil.copytree(installed["vector"][1], tmp_path / "broken", symlinks=True)
     (folder / "app.onnx").write_bytes(b"nothing")
     failed = run(folder, "cli.mjs", "1,1")
-    assert failed.returncode == 2
+    assert failed.returncode == 1
     assert "cannot be opened" in failed.stderr
     assert len(failed.stderr.splitlines()) == 1

@@ -191,10 +191,10 @@ def test_numbers_are_answered(apps):
         ("image", "digit.tiff", "digit.tiff: is no image; known are .npy"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(apps, kind, word, said):
+def test_bad_input_is_one_line_and_status_1(apps, kind, word, said):
     kit, folder = apps[kind]
     failed = run(folder, f"{module_name(kit.manifest.model)}.py", word)
-    assert failed.returncode == 2
+    assert failed.returncode == 1
     assert failed.stderr.startswith(said)
     assert len(failed.stderr.splitlines()) == 1
     assert failed.stdout == ""
@@ -222,7 +222,7 @@ def test_arrays_that_are_no_images_are_refused(apps, array, said):
 def test_one_bad_word_does_not_stop_the_others(apps):
     _, folder = apps["vector"]
     result = run(folder, "model_2_tiny_vector.py", "1,1", "oops", "0,1")
-    assert result.returncode == 2
+    assert result.returncode == 1
     assert result.stdout.splitlines() == ["1,1  1", "0,1  -1"]
 
 
@@ -232,7 +232,7 @@ def test_a_file_that_is_no_app_is_one_line(apps, tmp_path):
     folder = shutil.copytree(apps["vector"][1], tmp_path / "broken")
     (folder / "app.onnx").write_bytes(b"nothing")
     result = run(folder, "model_2_tiny_vector.py", "1,1")
-    assert result.returncode == 2
+    assert result.returncode == 1
     assert "is no app.onnx that can be opened" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 

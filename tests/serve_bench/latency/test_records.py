@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from latency_fakes import FakeBundle, FakeCell, artifact
 
+from export.bundle.errors import UsageError
 from export.bundle.types import Measurement, to_json
-from serve_bench.latency.records import also_kept, matching, show, whole_runs
+from serve_bench.latency.records import also_kept, matching, named, show, whole_runs
 
 SETTINGS = {"batches": (1, 8), "replicates": 10, "threads": 1, "isolate": False, "budget_s": 15.0}
 CELL = FakeCell(artifact("onnx"), "onnxruntime-cpu")
@@ -102,6 +103,20 @@ def test_a_run_that_is_shown_again_is_the_last_until_another_is_measured():
     assert names(whole) == ["a", "b", "c"]
 
 
+def test_a_run_is_named_by_how_it_begins():
+    whole = bundle(small("abc"), small("abd"), small("b"))
+    assert named(whole, "abc")[0].run == "abc"
+    assert named(whole, "b")[0].run == "b"
+    with pytest.raises(UsageError, match="--run ab: several runs begin so; the latest kept are abc"):
+        named(whole, "ab")
+    with pytest.raises(
+        UsageError, match=r"--run x: no whole run .* b \(2026-01-01T00:00:00\+00:00, 10 replicates, 1 rows\)"
+    ):
+        named(whole, "x")
+    with pytest.raises(UsageError, match="--run a: no run is kept"):
+        named(bundle(), "a")
+
+
 def test_the_latest_of_several_that_match():
     whole = bundle(*[record(run, batch) for run in ("a", "b") for batch in (1, 8)])
     assert matching(whole, [CELL], "here", SETTINGS) == whole_runs(whole)[1]
@@ -111,7 +126,7 @@ def test_a_larger_run_behind_the_one_that_is_shown_is_named():
     larger = [record("a", 1), record("a", 8)]
     assert also_kept(whole_runs(bundle(*larger, small("b")))) == (
         "run a of 2026-01-01T00:00:00+00:00, 10 replicates and 2 rows (the run shown has 2 and 1); "
-        "train-export or export with its settings shows it again"
+        "pipeline report BUNDLE --run a shows it"
     )
     assert also_kept(whole_runs(bundle(small("b"), *larger))) == ""
     elsewhere = [replace(r, environment="elsewhere") for r in larger]
