@@ -32,8 +32,7 @@ RESULTS = ROOT / "results" / "latency.json"
 WORK = ROOT / "results" / ".work" / "latency.jsonl"
 RULES = 2
 IDLE, LOADED = "A/A, second core idle", "A/A, second core loaded"
-REPEAT, CLOSER = "repeat", "repeat, ±1 %"
-CLOSER_PRECISION, CLOSER_BUDGET_S = 0.01, 90.0
+REPEAT = "repeat"
 RUNS = {
     IDLE: 100,
     LOADED: 100,
@@ -41,7 +40,6 @@ RUNS = {
     "delay +0.3 %": 20,
     "extra nodes": 20,
     REPEAT: 5,
-    CLOSER: 5,
     "agreement": 5,
     "bench": 3,
     "overhead": 5,
@@ -92,7 +90,6 @@ def jobs(bundle: Bundle, workers: Workers, folder: Path) -> dict[str, Callable[[
         "delay +0.3 %": partial(_delayed, bundle, workers, 0.003),
         "extra nodes": lambda seed: trials.with_extra_node(bundle, workers, folder, seed),
         REPEAT: lambda seed: trials.ratios(bundle, workers, seed),
-        CLOSER: lambda seed: trials.ratios(bundle, workers, seed, CLOSER_PRECISION, CLOSER_BUDGET_S),
         "agreement": lambda seed: trials.agreement(bundle, workers, folder, seed),
         "bench": lambda _: trials.whole_bench(bundle),
         "overhead": lambda _: trials.overhead(),
@@ -140,9 +137,8 @@ def rows(done: Sequence[Done]) -> Iterator[Row]:
                 promised="≥ 95 %",
                 held=right >= 0.95 * len(found),
             )
-    for name, asked in ((REPEAT, "at the defaults"), (CLOSER, "at ±1 % and a budget of 90 s")):
-        if len(by_name[name]) > 1:
-            yield _repeated([d.value for d in by_name[name]], asked)
+    if len(by_name[REPEAT]) > 1:
+        yield _repeated([d.value for d in by_name[REPEAT]])
     if by_name["agreement"]:
         yield from _agreed([d.value for d in by_name["agreement"]])
     if by_name["bench"]:
@@ -174,14 +170,14 @@ def _same(name: str, found: Sequence[trials.Trial], runs: int) -> Iterator[Row]:
     )
 
 
-def _repeated(runs: Sequence[Mapping[str, float]], asked: str) -> Row:
+def _repeated(runs: Sequence[Mapping[str, float]]) -> Row:
     """The cell whose ratio leaves the median of the runs most."""
     common = set.intersection(*(set(run) for run in runs))
     off = {cell: max(abs(run[cell] / statistics.median(r[cell] for r in runs) - 1) for run in runs) for cell in common}
     worst = max(off, key=lambda cell: off[cell])
     wide = sum(value > 0.03 for value in off.values())
     return Row(
-        name=f"{len(runs)} runs apart, {asked}: ratio to eager off their median",
+        name=f"{len(runs)} runs apart, at the defaults: ratio to eager off their median",
         measured=f"{_percent(statistics.median(off.values()))} at the median of {len(off)} cells, "
         f"{_percent(off[worst])} at most ({worst}); {wide} above 3 %",
         promised="≤ 3 % each",
@@ -236,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    done = kept(WORK, key_of(bundle))
+    done = [d for d in kept(WORK, key_of(bundle)) if d.name in RUNS]
     found = list(rows(done))
     text = markdown(found, done)
     print(text)

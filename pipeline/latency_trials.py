@@ -33,7 +33,7 @@ from serve_bench.latency.scenarios.overhead import loadgen_overhead
 from serve_bench.latency.schedule import BUDGET_S
 from serve_bench.worker import Workers
 
-REPLICATES = 10
+REPLICATES, PRECISION = 10, 0.02
 """The defaults of `bench`."""
 BASE_NS = 200_000
 """A run of the waiting null backend."""
@@ -114,14 +114,13 @@ def measured(
     batches: Sequence[int],
     seed: int,
     precision: float = 0.0,
-    budget_s: float = BUDGET_S,
 ) -> list[Measurement]:
     return measure_bundle(
         Aside(bundle),  # type: ignore[arg-type]
         workers,
         cells,
         batches,
-        budget_s,
+        BUDGET_S,
         REPLICATES,
         precision_of_ratio=precision,
         peak=False,
@@ -174,12 +173,10 @@ def loaded() -> Iterator[None]:
         other.wait()
 
 
-def ratios(
-    bundle: Bundle, workers: Workers, seed: int, precision: float = 0.02, budget_s: float = BUDGET_S
-) -> dict[str, float]:
+def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, float]:
     """Every CPU form's ratio to eager by "label, batch", from one run as `bench` takes it."""
     cells = [c for c in plan(bundle.artifacts, None, "cpu")[0] if c.artifact.format != "app"]
-    records = measured(bundle, workers, cells, (1, 8, 64, 512), seed, precision, budget_s)
+    records = measured(bundle, workers, cells, (1, 8, 64, 512), seed, PRECISION)
     medians = {
         (r.backend, r.precision, r.artifact, r.batch): stats.medians_by_replicate(r.latencies_ns, r.replicates)
         for r in records
