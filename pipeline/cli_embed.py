@@ -81,19 +81,11 @@ def write(
     pipeline embed artifacts/cnn --target web --single-file --out digits
     pipeline embed artifacts/cnn --target triton --instance gpu --out repository
     """
-    from export.bundle.errors import UsageError
     from export.bundle.store import Bundle
     from serve_bench.embed._base import EmbedOptions
     from serve_bench.embed._write import MARK
     from serve_bench.embed._write import embed as embedded
 
-    for given, name, own in (
-        (single_file, "--single-file", "web"),
-        (runtime, "--runtime", "web"),
-        (instance != "auto", "--instance", "triton"),
-    ):
-        if given and target != own:
-            raise UsageError(f"{name} is of --target {own}, not of {target}; leave it out")
     options = EmbedOptions(single_file=single_file, runtime=runtime, instance=instance)
     said = embedded(Bundle.open(bundle, trust=trust), target, options, out, force=force)
     if as_json:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle.environment import environment
-from export.bundle.errors import BackendFailed
+from export.bundle.errors import BackendFailed, BundleError
 from export.bundle.store import Bundle
 from export.bundle.types import Artifact, Measurement
 from export.progress import Silent
@@ -132,7 +132,9 @@ def measured(
 
 def onnx_of(bundle: Bundle) -> Artifact:
     """The float32 ONNX form, its path absolute."""
-    return bundle.resolve(next(a for a in bundle.artifacts if a.format == "onnx" and a.precision == "float32"))
+    if bundle.graph is None:
+        raise BundleError(f"{bundle.root}: holds no float32 ONNX form; train-export makes one")
+    return bundle.resolve(bundle.graph)
 
 
 def same_twice(bundle: Bundle, workers: Workers, kind: str, seed: int) -> list[Trial]:

@@ -193,6 +193,11 @@ class Bundle:
         return next(forms, None)
 
     @property
+    def graph(self) -> Artifact | None:
+        """The float32 ONNX form; None where there is none."""
+        return next((a for a in self.artifacts if a.format == "onnx" and a.precision == "float32"), None)
+
+    @property
     def artifacts(self) -> tuple[Artifact, ...]:
         return self.manifest.artifacts
 

@@ -77,6 +77,11 @@ class Target(Protocol):
         """One line of what it writes."""
         ...
 
+    @property
+    def heeds(self) -> tuple[str, ...]:
+        """The fields of EmbedOptions that mean something to it: "single_file"."""
+        ...
+
     def missing(self, kit: Kit, options: EmbedOptions) -> str | None:
         """Why it cannot be written here or for this bundle, in one sentence with the remedy; None where it can."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 from typing import cast
 
@@ -31,14 +32,25 @@ def targets() -> dict[str, Target]:
     return cast("dict[str, Target]", entries(PACKAGE))
 
 
+def _check_heeded(chosen: Target, options: EmbedOptions) -> None:
+    """Raises UsageError for an option that was given and means nothing to this target."""
+    for field in fields(options):
+        if getattr(options, field.name) == field.default or field.name in chosen.heeds:
+            continue
+        owners = " or ".join(name for name, target in targets().items() if field.name in target.heeds)
+        option = "--" + field.name.replace("_", "-")
+        raise UsageError(f"{option} is of --target {owners}, not of {chosen.name}; leave it out")
+
+
 def embed(bundle: Bundle, target: str, options: EmbedOptions, out: Path, *, force: bool = False) -> str:
     """Writes the app `target` around the bundle to the folder `out`, and returns what to type now.
 
     The folder is made beside its place and renamed, so that a failure leaves nothing. Raises UnknownName, UsageError
-    where `out` is a file, holds something else than an app, or holds one and `force` is not given; BackendUnavailable
-    where the app cannot be written here.
+    for an option of another target and where `out` is a file, holds something else than an app, or holds one and
+    `force` is not given; BackendUnavailable where the app cannot be written here.
     """
     chosen = cast(Target, entry(PACKAGE, "target", target))
+    _check_heeded(chosen, options)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; name a folder with --out")
     if out.is_dir() and any(out.iterdir()):

@@ -29,6 +29,7 @@ INPUT_TYPES = ("uint8", "int64", "float32")
 class C:
     name = "c"
     summary = "a C11 program against ONNX Runtime's C API, with CMake and a golden test"
+    heeds: tuple[str, ...] = ()
 
     def missing(self, kit: Kit, options: EmbedOptions) -> str | None:
         return why_not(kit.app.inputs, kit.app.outputs)

@@ -34,6 +34,7 @@ MOST = 16
 class Node:
     name = "node"
     summary = "an ES module and command for Node: onnxruntime-node"
+    heeds: tuple[str, ...] = ()
 
     def missing(self, kit: Kit, options: EmbedOptions) -> str | None:
         other = next((s for s in kit.app.inputs if s.dtype not in TYPES), None)

@@ -38,6 +38,7 @@ def module_name(model: str) -> str:
 class Python:
     name = "python"
     summary = "a Python module and command: onnxruntime and numpy, no PyTorch"
+    heeds: tuple[str, ...] = ()
 
     def missing(self, kit: Kit, options: EmbedOptions) -> str | None:
         return _words.unfit(kit)

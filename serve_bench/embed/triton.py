@@ -29,6 +29,7 @@ PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 class Triton:
     name = "triton"
     summary = "a model repository for NVIDIA Triton, with a client that tests it"
+    heeds: tuple[str, ...] = ("instance",)
 
     def missing(self, kit: Kit, options: EmbedOptions) -> str | None:
         return missing_schema() or why_not(kit)

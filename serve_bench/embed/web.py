@@ -34,6 +34,7 @@ PURPOSES = {
 class Web:
     name = "web"
     summary = "a static page: draw, type or choose the input, and see the answer live; computed in the browser"
+    heeds: tuple[str, ...] = ("single_file", "runtime")
 
     def missing(self, kit: Kit, options: EmbedOptions) -> str | None:
         return _unasked(kit) or _web_runtime.missing(options.runtime)

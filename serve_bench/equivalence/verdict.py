@@ -133,9 +133,7 @@ def structure_of(bundle: Bundle, artifact: Artifact, path: Path) -> list[str]:
 
 def single_of(bundle: Bundle) -> Path | None:
     """The bundle's float32 ONNX file, checked; None where it has none."""
-    return next(
-        (bundle.file(a.path) for a in bundle.artifacts if a.format == "onnx" and a.precision == "float32"), None
-    )
+    return bundle.file(bundle.graph.path) if bundle.graph is not None else None
 
 
 def _constants(bundle: Bundle, artifact: Artifact) -> Mapping[str, Json]:

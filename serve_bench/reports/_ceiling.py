@@ -110,11 +110,9 @@ def _works(bundle: Bundle, batches: Sequence[int]) -> dict[int, Work]:
     from serve_bench.latency import work
     from serve_bench.latency.rounds import real_samples
 
-    forms = (a for a in bundle.artifacts if a.format == "onnx" and a.precision == "float32")
-    artifact = next(forms, None)
-    if artifact is None:
+    if bundle.graph is None:
         return {}
-    path = bundle.file(artifact.path)
+    path = bundle.file(bundle.graph.path)
     model = work.load(path)
     dynamic = work.dynamic_axes(model)
     samples = real_samples(bundle, limit=1) if dynamic else {}
