@@ -25,6 +25,7 @@ from export.progress import Silent
 from pipeline import bare_loop
 from serve_bench.cells import BASELINE, Cell, plan
 from serve_bench.latency import stats
+from serve_bench.latency.clock import COPIED
 from serve_bench.latency.overhead import null_overhead
 from serve_bench.latency.rounds import measure_bundle, real_samples
 from serve_bench.latency.scenarios._base import Asked, named
@@ -175,8 +176,9 @@ def loaded() -> Iterator[None]:
         other.wait()
 
 
-def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, float]:
-    """Every CPU form's ratio to eager by "label, batch", from one run as `bench` takes it."""
+def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, dict[str, float]]:
+    """Every CPU form's ratio to eager by "label, batch", from one run as `bench` takes it; and nanoseconds of what was
+    timed beside it, the machine alone."""
     cells = [c for c in plan(bundle.artifacts, None, "cpu")[0] if c.artifact.format != "app"]
     records = measured(bundle, workers, cells, (1, 8, 64, 512), seed, PRECISION)
     medians = {
@@ -190,7 +192,9 @@ def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, float]:
         ratio = stats.speed_ratio(bases[batch], own)
         if ratio is not None and own is not bases[batch]:
             found[f"{backend} {artifact}, {batch}"] = ratio.value
-    return found
+    rounds = records[0].facts["calibration"]
+    machine = {"a fixed loop": [r[2] for r in rounds], f"a copy of {COPIED >> 20} MiB": [r[3] for r in rounds]}
+    return {"ratios": found, "machine": {name: stats.quantile(values, 0.5) for name, values in machine.items()}}
 
 
 def whole_bench(bundle: Bundle) -> dict[str, float]:

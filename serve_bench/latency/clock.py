@@ -6,6 +6,7 @@ loop, so that what the loop itself adds to a run is two clock readings and a few
 
 from __future__ import annotations
 
+import functools
 import gc
 import statistics
 import time
@@ -20,6 +21,8 @@ SETTLED_WITHIN = 0.05
 """Largest relative change of the running median over one doubling of the runs that counts as settled."""
 CALIBRATION = range(4_000)
 """What `calibrate` adds up."""
+COPIED = 8 << 20
+"""Bytes that `calibrate_copy` copies: more than a core's own cache."""
 SETTLE_AT_LEAST_S = 0.005
 """A run of microseconds is warmed up at least this long: two of them are equal by luck."""
 
@@ -133,6 +136,27 @@ def calibrate() -> int:
             taken = time.perf_counter_ns() - start
             best = min(best or taken, taken)
     return best
+
+
+def calibrate_copy() -> int:
+    """Nanoseconds of copying COPIED bytes, the least of three: what caches and memory do at this moment.
+
+    Neighbours on one processor share both, and a model whose tensors leave a core's own cache feels them.
+    """
+    source, target = _buffers()
+    best = 0
+    with no_collection():
+        for _ in range(3):
+            start = time.perf_counter_ns()
+            target[:] = source
+            taken = time.perf_counter_ns() - start
+            best = min(best or taken, taken)
+    return best
+
+
+@functools.cache
+def _buffers() -> tuple[memoryview, memoryview]:
+    return memoryview(b"\2" * COPIED), memoryview(bytearray(b"\1") * COPIED)
 
 
 def soon_ns(lead_s: float) -> int:

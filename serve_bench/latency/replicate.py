@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from export.bundle.environment import available_cores
 from export.bundle.errors import PipelineError, WorkerDied
 from export.bundle.types import Artifact, Boundary, Precision, to_json
-from serve_bench.latency.clock import calibrate
+from serve_bench.latency.clock import calibrate, calibrate_copy
 from serve_bench.latency.gpu_state import GpuState
 from serve_bench.latency.schedule import allot, plan_rounds
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from serve_bench.cells import Cell
     from serve_bench.worker import Worker, Workers
 
-WARM_UP_LIMIT_S = 0.1
+WARM_UP_LIMIT_S = 0.2
 """Of one subject in one replicate; a first run that compiles may take longer, it is one run."""
 
 HANG_S, HANG_FACTOR = 30.0, 20.0
@@ -139,7 +139,7 @@ class Replicate:
     gpu_rounds: list[dict[str, Any]] = field(default_factory=list)
     """State of the GPUs at the beginning of each round, where one is measured."""
     calibration: list[list[int]] = field(default_factory=list)
-    """Replicate, round and nanoseconds of the calibration loop at its beginning."""
+    """Replicate, round, and nanoseconds of the calibration loop and of the calibration copy at its beginning."""
     _hosts: dict[str, Worker] = field(default_factory=dict)
     _run_ns: dict[int, float] = field(default_factory=dict)
 
@@ -253,7 +253,7 @@ class Replicate:
         """At the beginning of a round."""
         if self.calibration and self.calibration[-1][1] == number:
             return
-        self.calibration.append([self.number, number, calibrate()])
+        self.calibration.append([self.number, number, calibrate(), calibrate_copy()])
         gpus = self.conditions.gpus()
         if gpus:
             self.gpu_rounds.append({"replicate": self.number, "round": number, "gpus": to_json(gpus)})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import DatasetFacts, Measurement, Recipe
 from serve_bench.latency import drift, stats
+from serve_bench.latency.clock import COPIED
 from serve_bench.latency.gpu_state import held_down
 from serve_bench.latency.records import taken
 from serve_bench.reports import _format as show
@@ -214,16 +215,21 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
         yield "Void replicates", f"{void}: a process died, its replicate was taken again without the culprit"
 
 
-def _calibrated(loops: Sequence[Sequence[int]]) -> str:
-    """ "a fixed loop took 61.2 µs [60.9, 70.1] over 40 rounds"."""
-    values = [ns for _, _, ns in loops]
+def _calibrated(rounds: Sequence[Sequence[int]]) -> str:
+    """ "a fixed loop took 61.2 µs [60.9, 70.1], a copy of 8 MiB 1.2 ms [1.1, 1.4] over 40 rounds"."""
+    replicates = [taken[0] for taken in rounds]
+    parts = [_moved("a fixed loop took", [taken[2] for taken in rounds], replicates)]
+    if all(len(taken) > 3 for taken in rounds):
+        parts.append(_moved(f"a copy of {COPIED >> 20} MiB", [taken[3] for taken in rounds], replicates))
+    return f"{', '.join(parts)} over {len(rounds)} rounds"
+
+
+def _moved(what: str, values: Sequence[int], replicates: Sequence[int]) -> str:
     span = show.bounded(stats.Quantile(stats.quantile(values, 0.5), min(values), max(values)))
-    by_replicate = stats.medians_by_replicate(values, [replicate for replicate, _, _ in loops])
-    trend = drift.drift([by_replicate])
-    said = ""
-    if trend is not None and trend.p_value < drift.LIKELY:
-        said = f"; {show.percent(abs(trend.share))} {'longer' if trend.share > 0 else 'shorter'} at the end"
-    return f"a fixed loop took {span} over {len(values)} rounds{said}"
+    trend = drift.drift([stats.medians_by_replicate(values, replicates)])
+    if trend is None or trend.p_value >= drift.LIKELY:
+        return f"{what} {span}"
+    return f"{what} {span} ({show.percent(abs(trend.share))} {'longer' if trend.share > 0 else 'shorter'} at the end)"
 
 
 def _clocks(rounds: Sequence[Mapping[str, Any]]) -> str:

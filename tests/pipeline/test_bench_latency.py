@@ -57,9 +57,10 @@ def test_a_planted_slowdown_must_be_found():
 
 def test_runs_apart_are_held_by_their_worst_cell():
     values = [{"a, 1": 2.0, "b, 1": 3.0}, {"a, 1": 2.02, "b, 1": 3.0}, {"a, 1": 2.0, "b, 1": 3.3, "c, 1": 1.0}]
-    done = [Done(name="repeat", number=n, seconds=1.0, value=v, key="k") for n, v in enumerate(values)]
+    found = [{"ratios": v, "machine": {"a loop": ns}} for v, ns in zip(values, (100.0, 101.0, 98.0), strict=True)]
+    done = [Done(name="repeat", number=n, seconds=1.0, value=v, key="k") for n, v in enumerate(found)]
     (row,) = rows(done)
-    assert "10.0 % at most (b, 1); 1 above 3 %" in row.measured
+    assert "10.0 % at most (b, 1); 1 above 3 %. Meanwhile the machine moved: a loop 2.0 %" in row.measured
     assert not row.held
 
 

@@ -103,4 +103,9 @@ def test_the_calibration_loop_is_told_with_its_trend():
     steady = [(r, n, 60_000 + 100 * ((r * 7 + n) % 3)) for r in range(10) for n in range(4)]
     assert _calibrated(steady) == "a fixed loop took 60.1 µs [60.0, 60.2] over 40 rounds"
     slower = [(r, n, 60_000 + 600 * r) for r in range(10) for n in range(4)]
-    assert _calibrated(slower).endswith("; 9.0 % longer at the end")
+    assert _calibrated(slower).endswith(" (9.0 % longer at the end) over 40 rounds")
+    both = [(r, n, 60_000, 1_200_000 + 1000 * n) for r in range(10) for n in range(4)]
+    assert (
+        _calibrated(both)
+        == "a fixed loop took 60.0 µs [60.0, 60.0], a copy of 8 MiB 1.20 ms [1.20, 1.20] over 40 rounds"
+    )

@@ -313,7 +313,7 @@ def test_every_turn_is_given_a_limit_that_grows_with_what_it_should_take():
 def test_the_machine_is_timed_at_the_beginning_of_every_round():
     (record, *_) = measure(FakeWorkers(), replicates=3)
     loops = record.facts["calibration"]
-    assert [(replicate, number) for replicate, number, _ in loops] == [
+    assert [(replicate, number) for replicate, number, _, _ in loops] == [
         (replicate, number) for replicate in range(3) for number in range(rounds.ROUNDS)
     ]
-    assert all(ns > 0 for _, _, ns in loops)
+    assert all(loop_ns > 0 and copy_ns > 0 for _, _, loop_ns, copy_ns in loops)
