@@ -35,7 +35,7 @@ def test_every_trial_comes_once_and_kinds_are_mixed():
 def test_twins_may_be_called_different_in_one_of_twenty(wrong, held):
     done = [trial(IDLE, n, word="faster" if n < wrong else "indistinguishable") for n in range(100)]
     called, covered = rows(done)
-    assert called.measured.startswith(f"{wrong} of 100 verdicts in 100 trials; δ 1.0 %")
+    assert called.measured.startswith(f"{wrong} of 100 trials in 100 runs; δ 1.0 %")
     assert (called.held, covered.held, covered.measured) == (held, True, "100 of 100")
 
 
