@@ -1,6 +1,6 @@
 """When has a run seen enough? Pure functions of what was taken so far and of the time that is left.
 
-The first replicates, as many as were asked for, share two thirds of the budget. While any ratio's interval is wider
+The first replicates, as many as were asked for, share three fifths of the budget. While any ratio's interval is wider
 than was asked and time is left, further replicates follow, whose set-up counts too: of the batches with such a ratio
 alone, all their backends beside one another, so that time goes where it is wanting. What stops a run is the width of
 an interval, never the word it gives: stopping at the first "faster" would find one by chance. On stopping by width:
@@ -17,7 +17,7 @@ from serve_bench.cells import BASELINE
 from serve_bench.latency.replicate import Subject, Taken
 from serve_bench.latency.stats import medians_by_replicate, speed_ratio
 
-FIRST_SHARE = 2 / 3
+FIRST_SHARE = 0.6
 """Of the budget, for the replicates that were asked for; all of it where no precision was."""
 MOST = 10
 """Times the replicates that were asked for."""

@@ -63,7 +63,7 @@ def measure_bundle(
     """Measures `cells` at each of `batches` in one interleaved run, appends the records and returns them.
 
     `budget_s` is the wall time of all timed and re-warming runs together; set-up and warm-up come on top. Where two
-    timed runs a replicate do not fit it, it is exceeded and that is said. `replicates` share two thirds of it; more
+    timed runs a replicate do not fit it, it is exceeded and that is said. `replicates` share three fifths of it; more
     follow until the interval of every ratio to eager is within ± `precision_of_ratio` (a fraction; with 0 there are
     exactly `replicates`, which share all of it) or the budget ends: the records say which. Batches whose ratios are all
     narrow enough take no part in the further ones. With `peak`, what the CPU can do at most is measured before and

@@ -51,7 +51,7 @@ def test_only_rows_with_an_eager_one_of_their_batch_count():
     assert enough.width(rows, [taken(error="no"), taken(1, 1), taken(1, 9)], 0.02) is None
 
 
-def test_the_replicates_asked_for_share_two_thirds_and_further_ones_the_rest():
+def test_the_replicates_asked_for_share_three_fifths_and_further_ones_the_rest():
     def shares(spent_of, set_up_s=0.0):
         spent = 0.0
         for number in itertools.count():
@@ -61,7 +61,7 @@ def test_the_replicates_asked_for_share_two_thirds_and_further_ones_the_rest():
             yield share
             spent += spent_of(share) + (set_up_s if number >= 10 else 0.0)
 
-    assert list(shares(lambda s: s)) == pytest.approx([1.0] * 15)
+    assert list(shares(lambda s: s)) == pytest.approx([0.9] * 16)
     assert len(list(shares(lambda s: s, set_up_s=1.5))) == 12
     assert len(list(shares(lambda _: 0.0))) == 100
     whole = [enough.share_s(15.0, 1.5 * n, n, 10, adaptive=False) for n in range(11)]
