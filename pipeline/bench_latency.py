@@ -34,7 +34,7 @@ RULES = 2
 IDLE, LOADED = "A/A, second core idle", "A/A, second core loaded"
 REPEAT = "repeat"
 RUNS = {
-    IDLE: 50,
+    IDLE: 100,
     LOADED: 50,
     "delay +5 %": 20,
     "delay +0.3 %": 20,
