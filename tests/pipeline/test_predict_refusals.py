@@ -37,7 +37,7 @@ def test_a_csv_with_other_columns_is_one_line(ask, tmp_path, text, said):
 def test_columns_that_are_not_the_models_can_be_ignored_but_not_its_own(ask, tmp_path):
     (tmp_path / "t.csv").write_text("id,x0,label,x1,x2\na,0,7,0,1\n")
     result = ask("sum", "t.csv", "--format", "jsonl", "--ignore", "label", "--ignore", "id", "--ignore", "absent")
-    assert (result.exit_code, [a["outputs"]["y"] for a in lines(result)]) == (0, [100.0])
+    assert (result.exit_code, [a["outputs"]["y"] for a in lines(result)]) == (0, [[100.0]])
     (line,) = errors(ask("sum", "t.csv", "--ignore", "label", "--ignore", "id", "--ignore", "x1"))
     assert line == "t.csv: column 'x1' is the model's own: it cannot be ignored"
 

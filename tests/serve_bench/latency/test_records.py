@@ -110,7 +110,7 @@ def test_a_run_is_named_by_how_it_begins():
     with pytest.raises(UsageError, match="--run ab: several runs begin so; the latest kept are abc"):
         named(whole, "ab")
     with pytest.raises(
-        UsageError, match=r"--run x: no whole run .* b \(2026-01-01T00:00:00\+00:00, 10 replicates, 1 rows\)"
+        UsageError, match=r"--run x: no whole run .* b \(2026-01-02T00:00:00\+00:00, 2 replicates, 1 rows\)"
     ):
         named(whole, "x")
     with pytest.raises(UsageError, match="--run a: no run is kept"):
