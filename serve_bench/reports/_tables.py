@@ -211,7 +211,9 @@ SPECIAL_LEGEND = (
 )
 ABSENT_HEADINGS = ("what", "state", "why")
 ERROR_HEADING = "error against float64 (band)"
-RATIO_NOTE = "Ratio to eager: averaged over ratios within each replicate, so not the quotient of the p50s shown."
+RATIO_NOTE = (
+    "Ratio to eager: the middle of the ratios within each replicate (Hodges and Lehmann), not the quotient of the p50s."
+)
 DELTA_NOTE = "δ is this run's own spread of a form against itself, at least 1 %."
 ERROR_NOTE = "Error: on the worst of all probes, the one nearest its band."
 OWN_GRAPH = "its error is against its own quantised graph in float64"
