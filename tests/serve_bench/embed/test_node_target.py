@@ -142,10 +142,10 @@ def test_the_command_answers_texts_numbers_and_files(installed, tmp_path):
         ("image", "package.json", "package.json: pixels: has shape [], a sample is 4 × 4"),
     ],
 )
-def test_bad_input_is_one_line_and_status_1(installed, kind, word, said):
+def test_bad_input_is_one_line_and_status_1_or_2_for_an_option(installed, kind, word, said):
     _, folder = installed[kind]
     failed = run(folder, "cli.mjs", word)
-    assert failed.returncode == 1
+    assert failed.returncode == (2 if word.startswith("--") else 1)
     assert failed.stderr.startswith(said)
     assert len(failed.stderr.splitlines()) == 1
 
