@@ -85,7 +85,9 @@ def check(kit: Kit, names: Sequence[str], progress: Progress) -> Check:
             rows.append(tried(runtime, kit, fetch=bool(chosen)))
             tell(rows[-1], progress)
         right = sum(row.passed is True for row in rows)
-        bar.advance(len(rows), len(candidates), note=f"right on {right} of {len(rows)} runtimes")
+        absent = sum(row.passed is None for row in rows)
+        said = f"right on {right} of {len(rows) - absent} runtimes" + (f", {absent} not here" if absent else "")
+        bar.advance(len(rows), len(candidates), note=said)
     return Check(model=kit.manifest.title, app_sha256=kit.app.sha256, rows=tuple(rows), asked=tuple(names))
 
 
