@@ -83,10 +83,11 @@ def write(
     """
     from export.bundle.store import Bundle
     from serve_bench.embed._base import EmbedOptions
-    from serve_bench.embed._write import MARK
+    from serve_bench.embed._write import MARK, check_options
     from serve_bench.embed._write import embed as embedded
 
     options = EmbedOptions(single_file=single_file, runtime=runtime, instance=instance)
+    check_options(target, options)
     said = embedded(Bundle.open(bundle, trust=trust), target, options, out, force=force)
     if as_json:
         import json

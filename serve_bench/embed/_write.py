@@ -32,14 +32,16 @@ def targets() -> dict[str, Target]:
     return cast("dict[str, Target]", entries(PACKAGE))
 
 
-def _check_heeded(chosen: Target, options: EmbedOptions) -> None:
-    """Raises UsageError for an option that was given and means nothing to this target."""
+def check_options(target: str, options: EmbedOptions) -> Target:
+    """The target of this name; raises UnknownName, and UsageError for an option that means nothing to it."""
+    chosen = cast(Target, entry(PACKAGE, "target", target))
     for field in fields(options):
         if getattr(options, field.name) == field.default or field.name in chosen.heeds:
             continue
-        owners = " or ".join(name for name, target in targets().items() if field.name in target.heeds)
+        owners = " or ".join(name for name, other in targets().items() if field.name in other.heeds)
         option = "--" + field.name.replace("_", "-")
         raise UsageError(f"{option} is of --target {owners}, not of {chosen.name}; leave it out")
+    return chosen
 
 
 def embed(bundle: Bundle, target: str, options: EmbedOptions, out: Path, *, force: bool = False) -> str:
@@ -49,8 +51,7 @@ def embed(bundle: Bundle, target: str, options: EmbedOptions, out: Path, *, forc
     for an option of another target and where `out` is a file, holds something else than an app, or holds one and
     `force` is not given; BackendUnavailable where the app cannot be written here.
     """
-    chosen = cast(Target, entry(PACKAGE, "target", target))
-    _check_heeded(chosen, options)
+    chosen = check_options(target, options)
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; name a folder with --out")
     if out.is_dir() and any(out.iterdir()):

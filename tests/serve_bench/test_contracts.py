@@ -12,6 +12,7 @@ from export.bundle.errors import BackendFailed
 from export.bundle.types import to_json
 from serve_bench.backends import _helpers
 from serve_bench.cells import backends, plan
+from serve_bench.exchange import write_arrays
 from serve_bench.worker import Workers
 
 EVERY = sorted(backends().items())
@@ -84,8 +85,7 @@ def test_every_ready_backend_answers_as_the_reference_does(tiny, packaged, tmp_p
     """Whole sample sets in batches that do not divide them, one worker a family, settings that JSON can hold."""
     cells, _ = plan([*tiny.artifacts.values(), packaged], None, "cpu")
     assert {c.backend for c in cells} >= {"eager", "torchscript", "onnxruntime-cpu", "aotinductor"}
-    file = tmp_path / "inputs.npz"
-    np.savez(file, image=tiny.images)
+    file = write_arrays(tmp_path / "inputs.safetensors", {"image": tiny.images})
     with Workers() as workers:
         made = {}
         for cell in cells:

@@ -8,6 +8,7 @@ import pytest
 from report_records import HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
 
 from export.bundle.errors import BundleCorrupt
+from export.bundle.store import Bundle
 from export.registry import entries
 from serve_bench.reports import _ceiling
 from serve_bench.reports import _format as show
@@ -26,6 +27,7 @@ class Filed(FakeBundle):
     """A bundle whose model.onnx multiplies two numbers a sample with a 2 × 2 matrix: 8 operations a sample."""
 
     path = None
+    graph = Bundle.graph
 
     def file(self, name):
         if self.path is None:
