@@ -218,7 +218,9 @@ def agreement(bundle: Bundle, workers: Workers, folder: Path, seed: int) -> dict
     processes of its own, and ONNX Runtime's as LoadGen's SingleStream reports it, less what it adds to the null
     backend."""
     sound = onnx_of(bundle)
-    program = bundle.resolve(next(a for a in bundle.artifacts if a.format == "exported_program"))
+    if bundle.program is None:
+        raise BundleError(f"{bundle.root}: holds no model.pt2 in float32; train-export makes one")
+    program = bundle.resolve(bundle.program)
     loadgen = loadgen_p50(bundle, workers, sound)
     cells = [Cell(sound, RUNTIME, "cpu"), Cell(program, BASELINE, "cpu")]
     ours = [stats.quantile(r.latencies_ns, 0.5) for r in measured(bundle, workers, cells, (1,), seed)]
