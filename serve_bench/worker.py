@@ -19,6 +19,7 @@ import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -138,6 +139,12 @@ class Worker:
     def peak_memory(self) -> dict[str, int]:
         """Bytes: peak_resident, resident, proportional (PSS); empty where /proc is not."""
         return dict(self._ask("peak_memory", None))
+
+    def bind(self, cores: Collection[int]) -> None:
+        """Binds the process to `cores`; raises OSError where the system refuses."""
+        from serve_bench.latency.cores import bind
+
+        bind(self.pid, cores)
 
     def close(self, key: str) -> None:
         self._ask("close", key, key=key)

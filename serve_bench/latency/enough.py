@@ -64,16 +64,25 @@ def _is_baseline(subject: Subject) -> bool:
 
 
 def share_s(
-    budget_s: float, spent_s: float, number: int, replicates: int, set_up_s: float = 0.0, *, adaptive: bool
+    budget_s: float,
+    spent_s: float,
+    number: int,
+    replicates: int,
+    set_up_s: float = 0.0,
+    part: float = 1.0,
+    *,
+    adaptive: bool,
 ) -> float:
     """Seconds of timed runs for replicate `number` (from 0); 0.0 where no further one is to be begun.
 
     `spent_s` is the time of all timed runs, and of the set-up of further replicates; `set_up_s` that of the next one.
+    A further replicate of a `part` of the subjects gets that part of what one of all got: what varies is the process,
+    so many short replicates say more than few long ones.
     """
     whole = budget_s * (FIRST_SHARE if adaptive else 1.0)
     if number < replicates:
         return max(whole - spent_s, 0.0) / (replicates - number)
-    fair, left = whole / replicates, budget_s - spent_s - set_up_s
+    fair, left = part * whole / replicates, budget_s - spent_s - set_up_s
     return fair if adaptive and left >= fair and number < MOST * replicates else 0.0
 
 

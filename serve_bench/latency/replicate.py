@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from export.bundle.environment import available_cores
 from export.bundle.errors import PipelineError, WorkerDied
 from export.bundle.types import Artifact, Boundary, Precision, to_json
+from serve_bench.latency import cores
 from serve_bench.latency.clock import calibrate, calibrate_copy
 from serve_bench.latency.gpu_state import GpuState
 from serve_bench.latency.schedule import allot, plan_rounds
@@ -91,15 +92,19 @@ class Conditions:
     least: int
     """Timed runs of a subject in one replicate."""
     most: int
+    where: cores.Topology | None = None
+    """What to draw cores from; None where a process cannot be bound to one."""
     gpus: Callable[[], Sequence[GpuState]] = list
     """Their state now; none where no GPU is measured."""
 
 
-def lanes_of(subjects: Sequence[Subject], threads: int) -> int:
+def lanes_of(subjects: Sequence[Subject], threads: int, where: cores.Topology | None = None) -> int:
     """Processes to set up at a time: as many as have cores of their own; one where a device is not the CPU, which they
     would share."""
-    shared = any(subject.cell.device != "cpu" for subject in subjects)
-    return 1 if shared else max(1, available_cores() // threads)
+    if any(subject.cell.device != "cpu" for subject in subjects):
+        return 1
+    room = min(map(len, where.homes(threads))) if where else available_cores()
+    return max(1, room // threads)
 
 
 class Lost(Exception):
@@ -140,16 +145,22 @@ class Replicate:
     """State of the GPUs at the beginning of each round, where one is measured."""
     calibration: list[list[int]] = field(default_factory=list)
     """Replicate, round, and nanoseconds of the calibration loop and of the calibration copy at its beginning."""
+    cores: tuple[int, ...] = ()
+    """Those that everything on the CPU was timed on; none where the system moves processes as it likes."""
     _hosts: dict[str, Worker] = field(default_factory=dict)
     _run_ns: dict[int, float] = field(default_factory=dict)
+    _home: tuple[int, ...] = ()
 
     def run(self, workers: Workers, budget_ns: float) -> None:
         """Fills `taken`; raises Lost where a process died."""
         self.taken = {i: Taken() for i in self.subjects}
+        where, threads = self.conditions.where, self.conditions.threads
+        self._home = self.rng.choice(where.homes(threads)) if where else ()
         try:
             with self.seconds.of("set-up"):
                 self._set_up(workers)
-            with self.seconds.of("measuring"):
+                self._bind()
+            with self.seconds.of("measuring"), cores.bound(self.cores):
                 self._measure(budget_ns)
         finally:
             with self.seconds.of("ending"):
@@ -222,7 +233,28 @@ class Replicate:
         with self._guard(indices):
             worker = workers.spawn(members[0].family, preload, self.conditions.isolate)
             self._hosts[group] = worker
+            if self.conditions.where and len(self._home) < len(self.conditions.where.cores):
+                self._bind_to(self._home, [group])
             worker.load_inputs(self.conditions.inputs)
+
+    def _bind(self) -> None:
+        """Draws the cores of this replicate, now that all processes are idle, and binds those that compute on them."""
+        where, threads = self.conditions.where, self.conditions.threads
+        groups = {self._group(s) for s in self.subjects.values() if s.cell.device == "cpu"} & self._hosts.keys()
+        if where is None or not groups:
+            return
+        others = cores.watched() if len(self._home) > threads else ()
+        drawn = cores.draw(where, self._home, others, threads, self.rng)
+        self.cores = drawn if self._bind_to(drawn, sorted(groups)) else ()
+
+    def _bind_to(self, chosen: Sequence[int], groups: Sequence[str]) -> bool:
+        """False where the system refuses: then they stay where it puts them."""
+        try:
+            for group in groups:
+                self._hosts[group].bind(chosen)
+        except OSError:
+            return False
+        return True
 
     def _open(self, indices: Sequence[int]) -> None:
         """The session that `indices` share."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,11 +28,12 @@ from serve_bench.cells import Cell, backend_named
 from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.latency import gpu_state
 from serve_bench.latency.clock import Settled, settle, timed_runs
+from serve_bench.latency.cores import topology
 from serve_bench.latency.enough import Width, ended, share_s, width
 from serve_bench.latency.peak import with_peaks
 from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
 from serve_bench.latency.run_record import Run, record_of
-from serve_bench.latency.schedule import BUDGET_S, ROUNDS, least_runs, most_runs
+from serve_bench.latency.schedule import BUDGET_S, ROUNDS, cost_ns, least_runs, most_runs
 
 if TYPE_CHECKING:
     from serve_bench.worker import Workers
@@ -91,13 +92,15 @@ def measure_bundle(
     subjects, taken = _subjects(bundle, cells, batches)
     states = gpu_state.reader() if any(cell.device == "cuda" for cell in cells) else nullcontext(list)
     with tempfile.TemporaryDirectory(prefix="pipeline-measure-") as folder, states as gpus:
+        where = topology()
         conditions = Conditions(
             inputs=_written(samples, Path(folder)),
             threads=threads,
             isolate=isolate,
-            lanes=lanes_of(subjects, threads),
+            lanes=lanes_of(subjects, threads, where),
             least=least_runs(replicates),
             most=most_runs(replicates),
+            where=where,
             gpus=gpus,
         )
         with progress.stage("measure latency") as bar:
@@ -188,19 +191,24 @@ def _replicates(
     adaptive, found, first_set_up = run.precision_of_ratio > 0, None, 0.0
     gpu_rounds: list[dict[str, Any]] = []
     calibration: list[list[int]] = []
+    drawn: list[list[int]] = []
     while True:
-        running = {i: s for i, s in enumerate(subjects) if not taken[i].error}
+        alive = {i: s for i, s in enumerate(subjects) if not taken[i].error}
+        running = alive
         set_up = seconds.get("set-up", 0.0) + seconds.get("ending", 0.0)
         first_set_up = set_up if number <= run.replicates else first_set_up
         spent = seconds.get("measuring", 0.0) + set_up - first_set_up
         each = set_up / max(number, 1)
-        share = share_s(run.budget_s, spent, number, run.replicates, each, adaptive=adaptive)
         if number >= run.replicates:
             found = width(subjects, taken, run.precision_of_ratio) if adaptive else None
-            if found is None or not found.wider or not share or over_ns > 0:
+            if found is None or not found.wider or over_ns > 0:
                 break
-            running = {i: subjects[i] for i in found.unfinished if i in running}
+            running = {i: subjects[i] for i in found.unfinished if i in alive}
         if not running:
+            break
+        part = _cost_ns(taken, running, number) / _cost_ns(taken, alive, number) if number else 1.0
+        share = share_s(run.budget_s, spent, number, run.replicates, each, part, adaptive=adaptive)
+        if not share and number >= run.replicates:
             break
         bar.advance(min(number, run.replicates), run.replicates, _said(number, run.replicates, found))
         replicate = Replicate(
@@ -221,9 +229,10 @@ def _replicates(
         for i, new in replicate.taken.items():
             taken[i].error = new.error
             taken[i].add(new)
-        over_ns += replicate.over_ns
+        over_ns += replicate.over_ns if number < run.replicates else 0.0
         gpu_rounds += replicate.gpu_rounds
         calibration += replicate.calibration
+        drawn.append(list(replicate.cores))
         number += 1
     bar.advance(run.replicates, run.replicates)
     timed = seconds.get("measuring", 0.0)
@@ -237,8 +246,15 @@ def _replicates(
         "void_replicates": void,
         "set_up_at_a_time": conditions.lanes,
         "calibration": calibration,
+        "cores": drawn,
         **({"gpu_rounds": gpu_rounds} if gpu_rounds else {}),
     }
+
+
+def _cost_ns(taken: Sequence[Taken], which: Collection[int], replicates: int) -> float:
+    """What a replicate of these subjects takes, by what was taken of them in so many."""
+    runs = {i: len(taken[i].latencies_ns) for i in which}
+    return sum(cost_ns(median(taken[i].latencies_ns), round(n / replicates)) for i, n in runs.items() if n) or 1.0
 
 
 def _said(number: int, asked: int, found: Width | None) -> str:

@@ -196,6 +196,8 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
     exceeded = f", {over:.1f} s over it for the least number of runs" if over else ""
     yield "Budget", f"{facts['budget_s']:g} s asked, {facts['spent_s']:.1f} s spent{exceeded}"
     yield "Threads", f"{first.threads} for each backend"
+    if facts.get("cores") and any(r.device == "cpu" for r in run):
+        yield "Cores", show.cores(facts["cores"])
     own = "each session" if facts["isolate"] else "each family of backends (the torch backends share one)"
     yield "Processes", f"made anew for every replicate, one for {own}"
     cycled = sorted({r.batch for r in run if r.facts.get("samples_cycled")})

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from serve_bench.latency.stats import Interval, Quantile
+
+MOST_DRAWS = 6
+"""Draws of cores that are listed; of more the number is told."""
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -79,3 +85,16 @@ def seconds(value: float) -> str:
     if value < 120:
         return f"{significant(value, 2)} s"
     return f"{int(value // 60)} min {int(value % 60)} s"
+
+
+def cores(drawn: Sequence[Sequence[int]]) -> str:
+    """ "the same for all CPU forms, drawn anew for each replicate: 0 in 6, 1 in 7", from those of each replicate."""
+    counted = Counter(" + ".join(map(str, one)) for one in drawn if one)
+    if not counted:
+        return "as the system put each process: it binds none to a core"
+    each = ", ".join(f"{one} in {count}" for one, count in sorted(counted.items()))
+    if len(counted) > MOST_DRAWS:
+        each = f"{len(counted)} draws of {len(next(one for one in drawn if one))}"
+    free = sum(not one for one in drawn)
+    left = f"; in {free} as the system put each process, which refused to bind them" if free else ""
+    return f"the same for all CPU forms, drawn anew for each replicate: {each}{left}"

@@ -147,6 +147,8 @@ def _facts(points: Sequence[SweepPoint]) -> str:
     if len({p.threads for p in points}) == 1:
         said += f", {first.threads} thread{'s' if first.threads > 1 else ''}"
     said += f"; {facts['budget_s']:g} s of timed runs asked, {facts['spent_s']:.1f} s spent. Boundary {first.boundary}."
+    if facts.get("cores") and any(p.device == "cpu" for p in points):
+        said += f" Cores: {show.cores(facts['cores'])}."
     cycled = sorted({p.batch for p in points if p.batch > facts["samples"]})
     if cycled:
         said += f" The {facts['samples']:,} real samples are repeated to fill batch {', '.join(map(str, cycled))}."

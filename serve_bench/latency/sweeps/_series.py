@@ -16,6 +16,7 @@ from export.bundle.types import Artifact, Json
 from serve_bench._child import fixed_batch, sample_count
 from serve_bench.cells import Cell, backend_named
 from serve_bench.exchange import SUFFIX, write_arrays
+from serve_bench.latency.cores import topology
 from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
 from serve_bench.latency.schedule import cost_ns, least_runs, most_runs
 from serve_bench.latency.sweeps._types import BATCHES, Asked, SweepPoint
@@ -129,6 +130,8 @@ class Taker:
     def __init__(self, asked: Asked, least: int | None = None, growth: float = 2.0) -> None:
         self.asked = asked
         self.seconds = Seconds()
+        self.where = topology()
+        self.drawn: list[list[int]] = []
         self.rng = random.Random(asked.seed)
         self.least = least or least_runs(asked.replicates)
         self.most = most_runs(asked.replicates, MOST_SAMPLES)
@@ -213,9 +216,10 @@ class Taker:
                     inputs=step.inputs,
                     threads=step.threads,
                     isolate=self.asked.isolate,
-                    lanes=lanes_of(list(running.values()), step.threads),
+                    lanes=lanes_of(list(running.values()), step.threads, self.where),
                     least=self.least,
                     most=self.most,
+                    where=self.where,
                 ),
                 rng=self.rng,
                 seconds=self.seconds,
@@ -228,6 +232,7 @@ class Taker:
                 for i in lost.culprits:
                     points[i].taken.error = lost.reason
                 continue
+            self.drawn.append(list(replicate.cores))
             for i, found in replicate.taken.items():
                 points[i].taken.error = found.error
                 points[i].taken.add(found)
@@ -244,6 +249,7 @@ class Taker:
             "replicates": self.asked.replicates,
             "seconds": {part: round(value, 3) for part, value in self.seconds.items()},
             "void_replicates": self.void,
+            "cores": self.drawn,
             "isolate": self.asked.isolate,
             "seed": self.asked.seed,
             "samples": sample_count(self.asked.bundle.manifest.inputs, self.asked.samples),

@@ -69,6 +69,7 @@ class FakeWorker:
     pool: "FakeWorkers"
     family: str
     backends: dict = field(default_factory=dict)
+    bound: list = field(default_factory=list)
     hung_up: bool = False
     stopped: bool = False
 
@@ -100,6 +101,11 @@ class FakeWorker:
         self.pool.offsets.setdefault((key, batch), []).append((offset, runs))
         return [self.pool.run_ns(self.backends[key], batch)] * runs
 
+    def bind(self, cores):
+        if self.pool.unbindable:
+            raise PermissionError("no")
+        self.bound.append(tuple(cores))
+
     def hang_up(self):
         self.hung_up = True
 
@@ -114,6 +120,7 @@ class FakeWorkers:
         self.breaks, self.dies, self.base_ns = set(breaks), set(dies), base_ns
         self.calls, self.offsets, self.made = [], {}, []
         self.spawned = 0
+        self.unbindable = False
 
     def run_ns(self, backend, batch):
         return self.base_ns * batch * (2 if backend == "eager" else 1)

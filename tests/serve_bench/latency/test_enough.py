@@ -64,6 +64,8 @@ def test_the_replicates_asked_for_share_three_fifths_and_further_ones_the_rest()
     assert list(shares(lambda s: s)) == pytest.approx([0.9] * 16)
     assert len(list(shares(lambda s: s, set_up_s=1.5))) == 12
     assert len(list(shares(lambda _: 0.0))) == 100
+    assert enough.share_s(15.0, 9.0, 10, 10, 0.5, 0.25, adaptive=True) == pytest.approx(0.9 / 4)
+    assert enough.share_s(15.0, 14.3, 10, 10, 0.5, 0.25, adaptive=True) == 0.0
     whole = [enough.share_s(15.0, 1.5 * n, n, 10, adaptive=False) for n in range(11)]
     assert whole == pytest.approx([1.5] * 10 + [0.0])
 

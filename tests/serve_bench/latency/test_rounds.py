@@ -12,7 +12,7 @@ from latency_fakes import FakeBundle, FakeCell, FakeWorkers, artifact
 from export.bundle.errors import UsageError
 from export.bundle.types import Measurement, from_json
 from export.progress import Silent
-from serve_bench.latency import peak, rounds
+from serve_bench.latency import cores, peak, rounds
 
 FAMILIES = {"eager": "torch", "torchscript": "torch", "onnxruntime-cpu": "onnxruntime-cpu"}
 CELLS = (
@@ -37,6 +37,8 @@ def _seams(monkeypatch):
         return SimpleNamespace(family=FAMILIES[name], preload=(name,), boundaries=lambda device: ("host", "device"))
 
     monkeypatch.setattr(rounds, "backend_named", backend_named)
+    monkeypatch.setattr(rounds, "topology", lambda: None)
+    monkeypatch.setattr(cores, "LOOK_S", 0.0)
     monkeypatch.setattr(peak, "peak_facts", lambda threads: {"threads": threads})
     monkeypatch.setattr(rounds, "real_samples", lambda bundle: {"x": np.ones((100, 2), np.float32)})
 
@@ -289,6 +291,46 @@ def test_a_steady_run_ends_by_its_precision_and_a_noisy_one_goes_on():
     assert (exactly.facts["ended_by"], exactly.facts["replicates_taken"]) == ("replicates", 10)
     with pytest.raises(UsageError, match="negative width"):
         measure(FakeWorkers(), precision_of_ratio=-0.1)
+
+
+def test_further_replicates_are_of_the_batches_that_need_them():
+    class Noisy(FakeWorkers):
+        def run_ns(self, backend, batch):
+            wild = backend == "torchscript" and batch == 8
+            return super().run_ns(backend, batch) * (1 + wild * (len(self.made) % 3))
+
+    records = measure(Noisy())
+    last = {batch: {max(r.replicates) for r in records if r.batch == batch} for batch in (1, 8)}
+    assert last == {1: {9}, 8: {records[0].facts["replicates_taken"] - 1}}
+    assert records[0].facts["replicates_taken"] > 10
+
+
+linux = pytest.mark.skipif(cores.topology() is None, reason="this system binds no process to a core")
+
+
+@linux
+def test_all_processes_of_a_replicate_are_bound_to_one_draw_of_cores(monkeypatch):
+    monkeypatch.setattr(rounds, "topology", cores.topology)
+    workers = FakeWorkers()
+    first, *_ = measure(workers, replicates=6)
+    drawn = [tuple(one) for one in first.facts["cores"]]
+    assert len(drawn) == 6
+    assert set(drawn) <= {(core,) for core in cores.topology().cores}
+    bound = [worker.bound[-1] for worker, _, _ in workers.made]
+    assert [set(bound[i : i + 4]) for i in range(0, 24, 4)] == [{one} for one in drawn]
+
+
+@linux
+def test_where_binding_is_refused_or_the_cell_is_a_gpus_the_system_places_it(monkeypatch):
+    monkeypatch.setattr(rounds, "topology", cores.topology)
+    workers = FakeWorkers()
+    workers.unbindable = True
+    first, *_ = measure(workers, replicates=2)
+    assert first.facts["cores"] == [[], []]
+    workers = FakeWorkers()
+    first, *_ = measure(workers, replicates=2, cells=[FakeCell(CELLS[2].artifact, CELLS[2].backend, "cuda")])
+    assert first.facts["cores"] == [[], []]
+    assert not any(worker.bound for worker, _, _ in workers.made)
 
 
 def test_every_turn_is_given_a_limit_that_grows_with_what_it_should_take():

@@ -63,6 +63,7 @@ def _seams(monkeypatch):
         return SimpleNamespace(family=name, preload=(name,), boundaries=lambda device: ("host", "device"))
 
     monkeypatch.setattr(_series, "backend_named", backend_named)
+    monkeypatch.setattr(_series, "topology", lambda: None)
     monkeypatch.setattr(_run, "real_samples", lambda bundle: {"x": np.ones((100, 2), np.float32)})
 
 
