@@ -102,7 +102,8 @@ def print_outcome(outcome: Any) -> None:
     _print_sections(summary, outcome.sections)
     print_absent(_tables.absent(summary))
     print("\n".join(["", summary.headline, summary.verdict, *(f"! {warning}" for warning in summary.warnings), ""]))
-    print(f"report  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
+    run = f"run     {summary.run}\n" if summary.run else ""
+    print(f"{run}report  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
 
 
 def _print_sections(summary: Summary, keys: Collection[str]) -> None:

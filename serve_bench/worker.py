@@ -140,6 +140,17 @@ class Worker:
         """Bytes: peak_resident, resident, proportional (PSS); empty where /proc is not."""
         return dict(self._ask("peak_memory", None))
 
+    def page_faults(self) -> int | None:
+        """Pages that the system has given the process so far, but for those read from a disk; None where /proc is not.
+
+        Proc(5): minflt, the tenth field of /proc/PID/stat; the second is a name in brackets, which may hold anything.
+        """
+        try:
+            after_name = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2]
+            return int(after_name.split()[7])
+        except (OSError, ValueError, IndexError):
+            return None
+
     def bind(self, cores: Collection[int]) -> None:
         """Binds the process to `cores`; raises OSError where the system refuses."""
         from serve_bench.latency.cores import bind

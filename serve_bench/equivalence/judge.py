@@ -156,9 +156,9 @@ def non_finite(truth: Truth, answers: Mapping[str, Array]) -> dict[str, str]:
             lost, made = lost + int((here & ~there).sum()), made + int((there & ~here).sum())
         words = []
         if lost:
-            words.append(f"a number in {lost} places where eager gives none")
+            words.append(f"{lost} outputs are finite where eager's are not")
         if made:
-            words.append(f"no number in {made} places where eager gives one")
+            words.append(f"{made} outputs are not finite where eager's are")
         found[name] = "; ".join(words) or "as eager"
     return found
 

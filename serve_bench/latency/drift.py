@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from serve_bench.latency.stats import Interval, half_width
+from serve_bench.latency.stats import Interval, centre, half_width
 
 LIKELY = 0.01
 """A trend that chance gives less often than this is told."""
@@ -79,6 +79,24 @@ def drift(cells: Sequence[Mapping[int, float]]) -> Drift | None:
     slopes = [(path[j] - path[i]) / (j - i) for i in range(len(path)) for j in range(i + 1, len(path))]
     _, p_value = kendall(path)
     return Drift(math.expm1(statistics.median(slopes) * (len(path) - 1)), p_value)
+
+
+def still_falling(latencies: Sequence[float], replicates: Sequence[int], confidence: float = 0.95) -> Interval | None:
+    """How many times as long the earlier half of a replicate's runs took as its later half: above 1 where they were
+    timed while it still warmed up.
+
+    Latencies are in the order they were taken. Of each replicate the log ratio of the two medians, an odd run in the
+    middle left out; the figure and its interval are `stats.centre` of them. None below two replicates of two runs.
+    """
+    found: dict[int, list[float]] = {}
+    for latency, replicate in zip(latencies, replicates, strict=True):
+        found.setdefault(replicate, []).append(latency)
+    logs = [
+        math.log(statistics.median(runs[: len(runs) // 2]) / statistics.median(runs[-(len(runs) // 2) :]))
+        for runs in found.values()
+        if len(runs) > 1
+    ]
+    return Interval(*map(math.exp, centre(logs, confidence))) if len(logs) > 1 else None
 
 
 def order_effect(

@@ -89,24 +89,31 @@ def named(bundle: Records, name: str) -> Run:
     found = [run for run in runs if name and run[0].run.startswith(name)]
     if len(found) == 1:
         return found[0]
-    kept = ", ".join(f"{r[0].run} ({r[0].started}, {taken(r[0])} replicates, {len(r)} rows)" for r in runs[-9:])
+    kept = ", ".join(f"{r[0].run} ({r[0].started}, {taken(r[0])} replicates, {_rows(len(r))})" for r in runs[-9:])
     why = "no whole run has this name" if not found else "several runs begin so"
     raise UsageError(f"--run {name}: {why}; the latest kept are {kept}" if kept else f"--run {name}: no run is kept")
 
 
 def also_kept(runs: Sequence[Run]) -> str:
-    """In words the latest run with more replicates or rows than the one that is shown; empty without one."""
+    """In words the newest run where an older one is shown, else the latest with more replicates or rows than the one
+    that is shown; empty without one."""
     if not runs:
         return ""
     *others, shown = runs
     most, widest = _extent(shown)
     for run in reversed(others):
         replicates, rows = _extent(run)
-        if run[0].environment == shown[0].environment and (replicates > most or rows > widest):
+        newer = run[0].started > shown[0].started
+        if newer or (run[0].environment == shown[0].environment and (replicates > most or rows > widest)):
             here = f"the run shown has {most} and {widest}"
             again = f"pipeline report BUNDLE --run {run[0].run} shows it"
-            return f"run {run[0].run} of {run[0].started}, {replicates} replicates and {rows} rows ({here}); {again}"
+            which = f"{'the newer ' if newer else ''}run {run[0].run} of {run[0].started}"
+            return f"{which}, {replicates} replicates and {_rows(rows)} ({here}); {again}"
     return ""
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'s' if count != 1 else ''}"
 
 
 def _extent(run: Run) -> tuple[int, int]:

@@ -66,13 +66,16 @@ class Taken:
     warm_up_runs: list[int] = field(default_factory=list)
     unsettled: int = 0
     """Replicates in which the warm-up ended at its limit."""
+    page_faults: list[float] = field(default_factory=list)
+    """A run's, for each visit; the untimed ones and what the request itself takes are in it."""
     precision: Precision | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
 
     def add(self, other: Taken) -> None:
         """Takes over a replicate that is complete."""
-        for name in ("latencies_ns", "replicates", "rounds", "open_ns", "first_run_ns", "warm_up_runs"):
+        lists = ("latencies_ns", "replicates", "rounds", "open_ns", "first_run_ns", "warm_up_runs", "page_faults")
+        for name in lists:
             getattr(self, name).extend(getattr(other, name))
         self.unsettled += other.unsettled
         self.precision, self.settings = other.precision, other.settings
@@ -305,15 +308,20 @@ class Replicate:
             wanted = visit.discarded + visit.runs
             with self._guard([i]):
                 limit_s = max(HANG_S, HANG_FACTOR * wanted * run_ns[visit.cell] / 1e9)
-                latencies = self._worker(i).measure(
+                worker = self._worker(i)
+                before = worker.page_faults()
+                latencies = worker.measure(
                     subject.session, subject.batch, subject.boundary, wanted, offsets[i], limit_s
                 )[visit.discarded :]
+                after = worker.page_faults()
+                if before is not None and after is not None:
+                    taken.page_faults.append((after - before) / wanted)
                 offsets[i] += wanted
                 taken.latencies_ns += latencies
                 taken.replicates += [self.number] * len(latencies)
                 taken.rounds += [visit.round] * len(latencies)
 
 
-def median(values: Sequence[int]) -> float:
+def median(values: Sequence[float]) -> float:
     """Median, 0 for none: a subject that failed has no cold start."""
     return float(statistics.median(values)) if values else 0.0

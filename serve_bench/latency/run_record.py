@@ -65,6 +65,7 @@ def record_of(
             "samples_cycled": samples < subject.batch,
             "warm_up_runs": median(taken.warm_up_runs),
             "unsettled_replicates": taken.unsettled,
+            **({"page_faults": round(median(taken.page_faults), 1)} if taken.page_faults else {}),
         },
         error=taken.error,
     )

@@ -1,5 +1,6 @@
 """Processes: made anew, silent, typed in their errors, and gone when they should be."""
 
+import mmap
 import os
 import select
 import signal
@@ -175,6 +176,20 @@ def test_measures_with_the_one_clock(workers, tiny_onnx):
     assert all(0 < ns < 1e7 for ns in latencies)
     with pytest.raises(BackendFailed, match="no device events"):
         worker.measure("k", 4, "compute", 1, 0)
+
+
+def test_page_faults_and_cores_are_those_of_the_process(workers):
+    worker = spawn(workers, "null")
+    before = worker.page_faults()
+    if before is None:
+        pytest.skip("this system has no /proc")
+    worker.load_inputs({"image": np.ones((2048, 1024), np.float32)})
+    assert worker.page_faults() - before >= (8 << 20) / mmap.PAGESIZE
+    one = min(os.sched_getaffinity(0))
+    worker.bind([one])
+    assert os.sched_getaffinity(worker.pid) == {one}
+    worker.stop()
+    assert worker.page_faults() is None
 
 
 def test_files_are_private_and_removed():

@@ -101,6 +101,9 @@ class FakeWorker:
         self.pool.offsets.setdefault((key, batch), []).append((offset, runs))
         return [self.pool.run_ns(self.backends[key], batch)] * runs
 
+    def page_faults(self):
+        return sum(runs for visits in self.pool.offsets.values() for _, runs in visits) * self.pool.faults_a_run
+
     def bind(self, cores):
         if self.pool.unbindable:
             raise PermissionError("no")
@@ -121,6 +124,7 @@ class FakeWorkers:
         self.calls, self.offsets, self.made = [], {}, []
         self.spawned = 0
         self.unbindable = False
+        self.faults_a_run = 0
 
     def run_ns(self, backend, batch):
         return self.base_ns * batch * (2 if backend == "eager" else 1)

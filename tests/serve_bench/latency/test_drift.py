@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from serve_bench.latency.drift import drift, kendall, order_effect
+from serve_bench.latency.drift import drift, kendall, order_effect, still_falling
+from serve_bench.latency.stats import centre
 
 scipy = pytest.importorskip("scipy.stats")
 
@@ -95,6 +96,19 @@ def test_the_effect_of_order_has_the_interval_of_the_mean_over_replicates():
 def test_one_round_says_nothing_of_order():
     assert order_effect([([1.0, 2.0], [0, 1], [0, 0])]) is None
     assert order_effect([]) is None
+
+
+def test_warm_up_that_goes_on_shows_in_the_halves_of_each_replicate():
+    latencies = [v * (1 + r) for r in range(10) for v in (121.0, 121.0, 7.0, 110.0, 110.0)]
+    replicates = [r for r in range(10) for _ in range(5)]
+    found = still_falling(latencies, replicates)
+    assert found == (pytest.approx(1.1),) * 3
+    logs = [0.01, 0.03, -0.02, 0.04, 0.025, -0.01, 0.002]
+    pairs = [v for d in logs for v in (math.exp(d), 1.0)]
+    found = still_falling(pairs, [r for r in range(7) for _ in range(2)])
+    assert found == pytest.approx([math.exp(v) for v in centre(logs)])
+    assert still_falling([1.0, 2.0], [0, 1]) is None
+    assert still_falling([1.0, 2.0], [0, 0]) is None
 
 
 def test_the_calibration_loop_is_told_with_its_trend():

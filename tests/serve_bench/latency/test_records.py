@@ -110,7 +110,7 @@ def test_a_run_is_named_by_how_it_begins():
     with pytest.raises(UsageError, match="--run ab: several runs begin so; the latest kept are abc"):
         named(whole, "ab")
     with pytest.raises(
-        UsageError, match=r"--run x: no whole run .* b \(2026-01-02T00:00:00\+00:00, 2 replicates, 1 rows\)"
+        UsageError, match=r"--run x: no whole run .* b \(2026-01-02T00:00:00\+00:00, 2 replicates, 1 row\)"
     ):
         named(whole, "x")
     with pytest.raises(UsageError, match="--run a: no run is kept"):
@@ -128,7 +128,17 @@ def test_a_larger_run_behind_the_one_that_is_shown_is_named():
         "run a of 2026-01-01T00:00:00+00:00, 10 replicates and 2 rows (the run shown has 2 and 1); "
         "pipeline report BUNDLE --run a shows it"
     )
-    assert also_kept(whole_runs(bundle(small("b"), *larger))) == ""
+    before = replace(small("b"), started="2025-12-31T00:00:00+00:00")
+    assert also_kept(whole_runs(bundle(before, *larger))) == ""
     elsewhere = [replace(r, environment="elsewhere") for r in larger]
     assert also_kept(whole_runs(bundle(*elsewhere, small("b")))) == ""
     assert also_kept([]) == ""
+
+
+def test_a_newer_run_is_named_where_an_older_one_is_shown():
+    whole = bundle(record("a", 1), record("a", 8), small("b"))
+    show(whole, whole_runs(whole)[0])
+    assert also_kept(whole_runs(whole)) == (
+        "the newer run b of 2026-01-02T00:00:00+00:00, 2 replicates and 1 row (the run shown has 10 and 2); "
+        "pipeline report BUNDLE --run b shows it"
+    )

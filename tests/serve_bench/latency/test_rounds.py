@@ -251,6 +251,12 @@ def test_a_budget_too_small_for_two_runs_a_replicate_is_exceeded_and_said(monkey
     assert records[0].facts["over_budget_s"] == 5
 
 
+def test_page_faults_are_those_of_a_run():
+    workers = FakeWorkers()
+    workers.faults_a_run = 3
+    assert {r.facts["page_faults"] for r in measure(workers, replicates=2)} == {3.0}
+
+
 def test_cuda_cells_are_timed_at_every_boundary():
     records = measure(FakeWorkers(), cells=[FakeCell(artifact("onnx"), "onnxruntime-cpu", "cuda")], batches=(1,))
     assert [r.boundary for r in records] == ["host", "device"]

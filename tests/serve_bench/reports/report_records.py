@@ -53,6 +53,10 @@ PROGRAM, ONNX, HALF = artifact("exported_program"), artifact("onnx"), artifact("
 CELLS = ((PROGRAM, "eager"), (ONNX, "onnxruntime-cpu"), (HALF, "onnxruntime-cpu"))
 
 
+FALLING = (120,) * 5 + (100,) + (80,) * 5 + (132,) * 5 + (110,) + (88,) * 5
+"""Two replicates of one form whose later runs are shorter; their medians are those that `whole` has."""
+
+
 def measurement(of: Artifact, backend: str, batch: int, by_replicate: list[list[int]], **changes) -> Measurement:
     """Latencies by replicate, in ns."""
     pairs = [(r, ns) for r, values in enumerate(by_replicate) for ns in values]

@@ -1,9 +1,10 @@
 """Rows from records whose figures are derived by hand."""
 
+import mmap
 from dataclasses import replace
 
 import pytest
-from report_records import CELLS, HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
+from report_records import CELLS, FALLING, HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
 
 from serve_bench.equivalence.records import worst_probe
 from serve_bench.reports.summary import summarise
@@ -72,6 +73,16 @@ def test_the_first_sentence_names_both_ends_of_the_batches():
     )
 
 
+def test_the_first_sentence_names_the_plain_form_where_a_narrower_one_cannot_be_told_from_it():
+    def headline(plain):
+        forms = ((PROGRAM, "eager", [500] * 3), (ONNX, "onnxruntime-cpu", plain), (HALF, "onnxruntime-cpu", [100] * 3))
+        records = [measurement(of, backend, 1, [[ns] * 11 for ns in by]) for of, backend, by in forms]
+        return summarise(whole(measurement=records)).headline
+
+    assert headline([104, 104, 105]).startswith("onnxruntime-cpu float16 is 5.00×")
+    assert headline([98, 102, 106]).startswith("onnxruntime-cpu is ")
+
+
 def test_the_latest_verdict_and_the_latest_whole_run_count():
     first = whole().records
     later = [replace(r, run="run2", latencies_ns=tuple(2 * x for x in r.latencies_ns)) for r in first["measurement"]]
@@ -120,9 +131,11 @@ def test_a_wide_delta_and_warm_ups_that_did_not_settle_are_warned_of():
     steady = [replace(r, facts=r.facts | {"unsettled_replicates": 0}) for r in whole().records["measurement"]]
     assert summarise(whole(measurement=steady)).warnings == ()
     late = replace(steady[1], facts=steady[1].facts | {"unsettled_replicates": 1})
-    assert summarise(whole(measurement=[steady[0], late, steady[2]])).warnings == (
-        "Warm-up had not settled at its time limit: onnxruntime-cpu at batch 1 (1 of 2 replicates). "
-        "These latencies may include warm-up.",
+    assert summarise(whole(measurement=[steady[0], late, steady[2]])).warnings == ()
+    falling = replace(late, latencies_ns=FALLING)
+    assert summarise(whole(measurement=[steady[0], falling, steady[2]])).warnings == (
+        "Warm-up had not settled at its time limit: onnxruntime-cpu at batch 1 (1 of 2 replicates; earlier runs of a "
+        "replicate against later ones: +50.0 % [+50.0, +50.0]). These latencies may include warm-up.",
     )
     torn = replace(steady[1], latencies_ns=(100,) * 11 + (200,) * 11)
     summary = summarise(whole(measurement=[steady[0], torn, steady[2]]))
@@ -144,6 +157,17 @@ def test_a_machine_that_slowed_down_is_warned_of():
     (warning,) = summarise(whole(measurement=records)).warnings
     assert warning.startswith("The machine slowed down by 5.")
     assert "Mann-Kendall p 5.5e-07" in warning  # 2 of 10! orders
+
+
+def test_memory_that_every_run_takes_anew_is_told_from_a_mebibyte_on():
+    eager, onnx, half = whole().records["measurement"]
+    pages = (1 << 20) // mmap.PAGESIZE
+    given = [replace(r, facts=r.facts | {"page_faults": pages * n}) for r, n in ((eager, 0.9), (onnx, 0.9), (half, 2))]
+    assert dict(summarise(whole(measurement=given)).measuring)["Memory"] == (
+        "taken from the system anew in every run, which is part of its time: "
+        f"onnxruntime-cpu float16 2.10 MB at batch 1 ({2 * pages:,} page faults)"
+    )
+    assert "Memory" not in dict(summarise(whole()).measuring)
 
 
 def test_a_row_without_a_figure_says_why():
