@@ -57,7 +57,8 @@ class Backend(Protocol):
     """A runtime that opens one exported form. Stateless; importing its module imports no heavy library.
 
     One that runs only what was made for this machine also has `refuses(artifact) -> str | None`: why it cannot run that
-    one here, with the remedy, known before it is loaded.
+    one here, with the remedy, known before it is loaded. One that goes back in every run to the cores that its process
+    might use when it opened the form has `keeps_cores = True`: it is opened on those that it is timed on.
     """
 
     @property

@@ -85,6 +85,7 @@ class OpenVino:
     reads = "onnx"
     family = "openvino"
     preload = ("serve_bench.backends.openvino", "openvino")
+    keeps_cores = True
 
     def devices(self) -> tuple[str, ...]:
         return ("cpu",)

@@ -47,6 +47,8 @@ class Subject:
     preload: tuple[str, ...]
     batch: int
     boundary: Boundary
+    keeps_cores: bool = False
+    """Its backend goes back in every run to the cores that it was opened on."""
 
     @property
     def session(self) -> str:
@@ -161,7 +163,12 @@ class Replicate:
         self._home = self.rng.choice(where.homes(threads)) if where else ()
         try:
             with self.seconds.of("set-up"):
+                early = any(s.keeps_cores and s.cell.device == "cpu" for s in self.subjects.values())
+                if early:
+                    self._draw()
                 self._set_up(workers)
+                if not early:
+                    self._draw()
                 self._bind()
             with self.seconds.of("measuring"), cores.bound(self.cores):
                 self._measure(budget_ns)
@@ -236,19 +243,26 @@ class Replicate:
         with self._guard(indices):
             worker = workers.spawn(members[0].family, preload, self.conditions.isolate)
             self._hosts[group] = worker
-            if self.conditions.where and len(self._home) < len(self.conditions.where.cores):
+            where, first = self.conditions.where, members[0]
+            if where and first.cell.device == "cpu" and first.keeps_cores:
+                self._bind_to(self.cores, [group])
+            elif where and len(self._home) < len(where.cores):
                 self._bind_to(self._home, [group])
             worker.load_inputs(self.conditions.inputs)
 
-    def _bind(self) -> None:
-        """Draws the cores of this replicate, now that all processes are idle, and binds those that compute on them."""
+    def _draw(self) -> None:
+        """Draws the cores of this replicate, while all its processes are idle: before its set-up where one must be
+        opened on them."""
         where, threads = self.conditions.where, self.conditions.threads
+        if where and any(s.cell.device == "cpu" for s in self.subjects.values()):
+            others = cores.watched() if len(self._home) > threads else ()
+            self.cores = cores.draw(where, self._home, others, threads, self.rng)
+
+    def _bind(self) -> None:
+        """Binds the processes that compute on cores to those that were drawn."""
         groups = {self._group(s) for s in self.subjects.values() if s.cell.device == "cpu"} & self._hosts.keys()
-        if where is None or not groups:
-            return
-        others = cores.watched() if len(self._home) > threads else ()
-        drawn = cores.draw(where, self._home, others, threads, self.rng)
-        self.cores = drawn if self._bind_to(drawn, sorted(groups)) else ()
+        if self.cores and not self._bind_to(self.cores, sorted(groups)):
+            self.cores = ()
 
     def _bind_to(self, chosen: Sequence[int], groups: Sequence[str]) -> bool:
         """False where the system refuses: then they stay where it puts them."""

@@ -168,6 +168,7 @@ def _subjects(bundle: Bundle, cells: Sequence[Cell], batches: Sequence[int]) -> 
                     preload=backend.preload,
                     batch=batch,
                     boundary=boundary,
+                    keeps_cores=getattr(backend, "keeps_cores", False),
                 )
                 subjects.append(subject)
                 taken.append(Taken(error=error))

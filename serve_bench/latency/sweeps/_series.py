@@ -90,6 +90,7 @@ class Series:
             preload=backend.preload,
             batch=step.batch or self.batch,
             boundary="host",
+            keeps_cores=getattr(backend, "keeps_cores", False),
         )
         self.points.append(Point(subject, step, Taken(error=error)))
         return self.points[-1]

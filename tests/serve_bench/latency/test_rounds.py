@@ -327,6 +327,38 @@ def test_all_processes_of_a_replicate_are_bound_to_one_draw_of_cores(monkeypatch
 
 
 @linux
+def test_what_keeps_the_cores_it_was_opened_on_is_bound_before_it_is_opened(monkeypatch):
+    def backend_named(name):
+        return SimpleNamespace(
+            family=FAMILIES[name], preload=(), boundaries=lambda device: ("host",), keeps_cores=name == "torchscript"
+        )
+
+    monkeypatch.setattr(rounds, "backend_named", backend_named)
+    monkeypatch.setattr(rounds, "topology", cores.topology)
+    before = {}
+
+    class Watching(FakeWorkers):
+        def spawn(self, family, preload, fresh=False):
+            worker = super().spawn(family, preload, fresh)
+            opened = worker.open
+
+            def open_(key, *more):
+                before[id(worker)] = (key, list(worker.bound))
+                return opened(key, *more)
+
+            worker.open = open_
+            return worker
+
+    workers = Watching()
+    first, *_ = measure(workers, replicates=4)
+    drawn = [tuple(one) for one in first.facts["cores"]]
+    for i, (worker, _, _) in enumerate(workers.made):
+        key, bound = before[id(worker)]
+        assert bound == ([drawn[i // 4]] if "torchscript" in key else [])
+        assert worker.bound[-1] == drawn[i // 4]
+
+
+@linux
 def test_where_binding_is_refused_or_the_cell_is_a_gpus_the_system_places_it(monkeypatch):
     monkeypatch.setattr(rounds, "topology", cores.topology)
     workers = FakeWorkers()
