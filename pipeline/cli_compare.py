@@ -42,24 +42,30 @@ def compare(
     """How many times as fast is NEW as BASE? Bundles, or files that `bench --json` printed.
 
     Every ratio has an interval that carries how far runs of one artifact lie apart; with --alternate both are measured
-    in turns, and pairs of runs carry it.
+    in turns, and pairs of runs carry it. Of a bundle the run counts that its report shows, and earlier ones of the same
+    environment say how far runs lie apart. Exit status 1 says "slower" and nothing else; what cannot be compared ends
+    with 2.
 
     \b
     pipeline compare artifacts/cnn other/cnn
     pipeline compare monday.json artifacts/cnn --fail-if-slower 5%
     pipeline compare artifacts/cnn other/cnn --alternate 5 --backend onnxruntime-cpu --batch 1
     """
+    from export.bundle.errors import PipelineError, UsageError
     from pipeline.cli import _options, _progress
     from pipeline.compare import alternate, compared, only, side_of
     from pipeline.table import print_comparison
 
     options, progress = _options(**given), _progress(quiet)
-    if pairs is not None:
-        found = alternate(base, new, pairs, options, progress)
-    else:
-        asked = context.get_parameter_source("batches") is click.core.ParameterSource.COMMANDLINE
-        batches = options.batches if asked else ()
-        sides = [only(side_of(path), options.backends, batches) for path in (base, new)]
-        found = compared(*sides, anyway=anyway)
+    try:
+        if pairs is not None:
+            found = alternate(base, new, pairs, options, progress)
+        else:
+            asked = context.get_parameter_source("batches") is click.core.ParameterSource.COMMANDLINE
+            batches = options.batches if asked else ()
+            sides = [only(side_of(path), options.backends, batches) for path in (base, new)]
+            found = compared(*sides, anyway=anyway)
+    except PipelineError as error:
+        raise UsageError(str(error)) from error
     print_comparison(found, as_json=as_json)
     found.raise_if_slower(fail_if_slower)

@@ -235,7 +235,7 @@ def _replicates(
         calibration += replicate.calibration
         drawn.append(list(replicate.cores))
         number += 1
-    bar.advance(run.replicates, run.replicates)
+    bar.advance(run.replicates, run.replicates, _said(number - 1, run.replicates, found))
     timed = seconds.get("measuring", 0.0)
     over_s = max(0.0, timed - run.budget_s) if over_ns > 0 else 0.0
     return {

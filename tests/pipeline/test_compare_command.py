@@ -162,6 +162,13 @@ def test_what_is_not_asked_for_closes_no_gate(base, run):
     assert "5 is no share such as 5% or 0.05" in share.stderr
 
 
+def test_only_a_slower_one_ends_with_status_1(base, run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    result = run("compare", base, tmp_path / "empty", "--fail-if-slower", "5%")
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
 def test_a_file_of_several_bundles_is_refused(base):
     document = json.loads(base.read_text())
     document["reports"] *= 2
