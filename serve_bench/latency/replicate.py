@@ -243,11 +243,12 @@ class Replicate:
         with self._guard(indices):
             worker = workers.spawn(members[0].family, preload, self.conditions.isolate)
             self._hosts[group] = worker
-            where, first = self.conditions.where, members[0]
-            if where and first.cell.device == "cpu" and first.keeps_cores:
-                self._bind_to(self.cores, [group])
-            elif where and len(self._home) < len(where.cores):
-                self._bind_to(self._home, [group])
+            where = self.conditions.where
+            if where and members[0].cell.device == "cpu":
+                if members[0].keeps_cores:
+                    self._bind_to(self.cores, [group])
+                elif len(self._home) < len(where.cores):
+                    self._bind_to(self._home, [group])
             worker.load_inputs(self.conditions.inputs)
 
     def _draw(self) -> None:

@@ -207,7 +207,7 @@ def _replicates(
             running = {i: subjects[i] for i in found.unfinished if i in alive}
         if not running:
             break
-        part = _cost_ns(taken, running, number) / _cost_ns(taken, alive, number) if number else 1.0
+        part = _cost_ns(taken, running) / _cost_ns(taken, alive)
         share = share_s(run.budget_s, spent, number, run.replicates, each, part, adaptive=adaptive)
         if not share and number >= run.replicates:
             break
@@ -252,10 +252,11 @@ def _replicates(
     }
 
 
-def _cost_ns(taken: Sequence[Taken], which: Collection[int], replicates: int) -> float:
-    """What a replicate of these subjects takes, by what was taken of them in so many."""
-    runs = {i: len(taken[i].latencies_ns) for i in which}
-    return sum(cost_ns(median(taken[i].latencies_ns), round(n / replicates)) for i, n in runs.items() if n) or 1.0
+def _cost_ns(taken: Sequence[Taken], which: Collection[int]) -> float:
+    """What a replicate of these subjects takes, by what was taken of them so far."""
+    found = [taken[i] for i in which if taken[i].latencies_ns]
+    runs = (round(len(t.latencies_ns) / len(set(t.replicates))) for t in found)
+    return sum(cost_ns(median(t.latencies_ns), n) for t, n in zip(found, runs, strict=True)) or 1.0
 
 
 def _said(number: int, asked: int, found: Width | None) -> str:

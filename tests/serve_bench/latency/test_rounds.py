@@ -359,6 +359,19 @@ def test_what_keeps_the_cores_it_was_opened_on_is_bound_before_it_is_opened(monk
 
 
 @linux
+def test_processes_are_set_up_in_the_memory_node_they_are_timed_in_but_for_a_gpus(monkeypatch):
+    two = cores.Topology(physical=((0,), (1,)), nodes=((0,), (1,)), fastest=frozenset({0, 1}))
+    monkeypatch.setattr(rounds, "topology", lambda: two)
+    workers = FakeWorkers()
+    first, *_ = measure(workers, replicates=3)
+    drawn = [tuple(one) for one in first.facts["cores"]]
+    assert [worker.bound for worker, _, _ in workers.made] == [[one, one] for one in drawn for _ in CELLS]
+    workers = FakeWorkers()
+    measure(workers, replicates=2, cells=[FakeCell(CELLS[2].artifact, CELLS[2].backend, "cuda")])
+    assert not any(worker.bound for worker, _, _ in workers.made)
+
+
+@linux
 def test_where_binding_is_refused_or_the_cell_is_a_gpus_the_system_places_it(monkeypatch):
     monkeypatch.setattr(rounds, "topology", cores.topology)
     workers = FakeWorkers()
