@@ -1,6 +1,6 @@
 """Which cores a replicate is timed on: all its processes take turns on the same ones, drawn anew for each replicate.
 
-The cores of one machine differ for seconds and minutes: a neighbour computes beside one of them, or warms it. Left to
+The cores of one machine differ for seconds and minutes: a neighbour computes beside one of them. Left to
 the system, a process stays on the core it was first put on, and a ratio then holds the difference of two cores. Bound
 to one draw of cores, both sides have it, and it cancels. Linux alone lets a process be bound.
 """

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from serve_bench.cells import BASELINE
-from serve_bench.latency.replicate import Subject, Taken
 from serve_bench.latency.stats import medians_by_replicate, speed_ratio
+from serve_bench.latency.subject import Subject, Taken
 
 FIRST_SHARE = 0.6
 """Of the budget, for the replicates that were asked for; all of it where no precision was."""

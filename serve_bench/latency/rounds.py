@@ -31,9 +31,10 @@ from serve_bench.latency.clock import Settled, settle, timed_runs
 from serve_bench.latency.cores import topology
 from serve_bench.latency.enough import Width, ended, share_s, width
 from serve_bench.latency.peak import with_peaks
-from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
+from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, lanes_of, median
 from serve_bench.latency.run_record import Run, record_of
 from serve_bench.latency.schedule import BUDGET_S, ROUNDS, cost_ns, least_runs, most_runs
+from serve_bench.latency.subject import Subject, Taken
 
 if TYPE_CHECKING:
     from serve_bench.worker import Workers
@@ -161,16 +162,7 @@ def _subjects(bundle: Bundle, cells: Sequence[Cell], batches: Sequence[int]) -> 
         boundaries: tuple[Boundary, ...] = backend.boundaries(cell.device) if cell.device != "cpu" else ("host",)
         for batch in batches:
             for boundary in boundaries:
-                subject = Subject(
-                    cell=cell,
-                    artifact=artifact,
-                    family=backend.family,
-                    preload=backend.preload,
-                    batch=batch,
-                    boundary=boundary,
-                    keeps_cores=getattr(backend, "keeps_cores", False),
-                )
-                subjects.append(subject)
+                subjects.append(Subject.of(cell, artifact, backend, batch, boundary))
                 taken.append(Taken(error=error))
     return subjects, taken
 

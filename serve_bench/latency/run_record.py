@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from export.bundle.types import Measurement
-from serve_bench.latency.replicate import Subject, Taken, median
+from serve_bench.latency.replicate import median
 from serve_bench.latency.schedule import REWARM_NS, ROUNDS
+from serve_bench.latency.subject import Subject, Taken
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,9 @@ from serve_bench._child import fixed_batch, sample_count
 from serve_bench.cells import Cell, backend_named
 from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.latency.cores import topology
-from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, Subject, Taken, lanes_of, median
+from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, lanes_of, median
 from serve_bench.latency.schedule import cost_ns, least_runs, most_runs
+from serve_bench.latency.subject import Subject, Taken
 from serve_bench.latency.sweeps._types import BATCHES, Asked, SweepPoint
 from serve_bench.latency.sweeps._window import Window
 
@@ -83,15 +84,7 @@ class Series:
 
     def add(self, step: Step, error: str = "") -> Point:
         backend = backend_named(self.cell.backend)
-        subject = Subject(
-            cell=self.cell,
-            artifact=self.artifact,
-            family=backend.family,
-            preload=backend.preload,
-            batch=step.batch or self.batch,
-            boundary="host",
-            keeps_cores=getattr(backend, "keeps_cores", False),
-        )
+        subject = Subject.of(self.cell, self.artifact, backend, step.batch or self.batch, "host")
         self.points.append(Point(subject, step, Taken(error=error)))
         return self.points[-1]
 

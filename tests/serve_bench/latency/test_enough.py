@@ -7,8 +7,8 @@ import pytest
 from latency_fakes import FakeCell, artifact
 
 from serve_bench.latency import enough
-from serve_bench.latency.replicate import Subject, Taken
 from serve_bench.latency.stats import t_quantile
+from serve_bench.latency.subject import Subject, Taken
 
 EAGER, ONNX = FakeCell(artifact("exported_program"), "eager"), FakeCell(artifact("onnx"), "onnxruntime-cpu")
 
