@@ -54,6 +54,8 @@ class Trial:
     """How many times as fast it is."""
     delta: float
     word: str
+    by_replicate: tuple[float, ...] = ()
+    """The ratio in each replicate."""
 
     @property
     def covers(self) -> bool:
@@ -103,7 +105,15 @@ def pair(
         ratio, delta = stats.speed_ratio(base, new), stats.delta([base, new])
         assert ratio is not None
         found.append(
-            Trial(kind=kind, batch=batch, truth=truth, delta=delta, word=stats.word(ratio, delta), **ratio._asdict())
+            Trial(
+                kind=kind,
+                batch=batch,
+                truth=truth,
+                delta=delta,
+                word=stats.word(ratio, delta),
+                by_replicate=tuple(base[r] / new[r] for r in sorted(base.keys() & new.keys())),
+                **ratio._asdict(),
+            )
         )
     return found
 
