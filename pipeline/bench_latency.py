@@ -35,7 +35,7 @@ IDLE, LOADED = "A/A, second core idle", "A/A, second core loaded"
 REPEAT = "repeat"
 RUNS = {
     IDLE: 100,
-    LOADED: 200,
+    LOADED: 400,
     "delay +5 %": 20,
     "delay +0.3 %": 20,
     "extra nodes": 20,

@@ -43,17 +43,21 @@ def compare(
 
     Every ratio has an interval that carries how far runs of one artifact lie apart; with --alternate both are measured
     in turns, and pairs of runs carry it. Of a bundle the run counts that its report shows, and earlier ones of the same
-    environment say how far runs lie apart. Exit status 1 says "slower" and nothing else; what cannot be compared ends
-    with 2.
+    environment say how far runs lie apart. Where the machine alone was slower in one of them, intervals reach as far as
+    that. Latencies are medians of replicates. Exit status 1 says "slower" and nothing else; what cannot be compared,
+    or what the gate lacks in NEW, ends with 2.
 
     \b
     pipeline compare artifacts/cnn other/cnn
     pipeline compare monday.json artifacts/cnn --fail-if-slower 5%
     pipeline compare artifacts/cnn other/cnn --alternate 5 --backend onnxruntime-cpu --batch 1
     """
+    from dataclasses import replace
+
     from export.bundle.errors import PipelineError, UsageError
     from pipeline.cli import _options, _progress
-    from pipeline.compare import alternate, compared, only, side_of
+    from pipeline.compare import alternate, compared
+    from pipeline.compare_sides import only, side_of
     from pipeline.table import print_comparison
 
     options, progress = _options(**given), _progress(quiet)
@@ -67,5 +71,7 @@ def compare(
             found = compared(*sides, anyway=anyway)
     except PipelineError as error:
         raise UsageError(str(error)) from error
+    if fail_if_slower is not None and (told := found.seen_from(fail_if_slower)):
+        found = replace(found, notes=(*found.notes, told))
     print_comparison(found, as_json=as_json)
     found.raise_if_slower(fail_if_slower)

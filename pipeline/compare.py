@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from export.bundle.errors import PipelineError, UsageError
 from export.bundle.store import Bundle
-from export.bundle.types import Measurement
 from export.progress import Progress
+from pipeline.compare_sides import Cell, Side, newest
 from pipeline.options import Options
-from serve_bench.cells import label
 from serve_bench.latency import compare, stats
 from serve_bench.latency.compare import Medians
 from serve_bench.latency.records import show, whole_runs
+from serve_bench.latency.run_conditions import moved, unlike
 from serve_bench.latency.stats import Interval
-
-SCHEMA = 1
-Cell = tuple[str, int, str]
-"""Backend with precision and device, batch, boundary."""
 
 
 class Slower(PipelineError):
     """The interval of a ratio says that the new one is slower than was allowed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """What one side was measured to be."""
-
-    name: str
-    model: str
-    environment: str
-    where: Mapping[str, Any] = field(default_factory=dict)
-    """The environment, as far as it is known."""
-    cells: Mapping[Cell, tuple[Medians, ...]]
-    """By cell, the medians of each run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +49,8 @@ class Comparison:
     notes: tuple[str, ...]
 
     def raise_if_slower(self, share: float | None) -> None:
-        """Raises Slower where any interval lies below 1 / (1 + share); does nothing for None."""
+        """Raises Slower where any interval lies below 1 / (1 + share), else UsageError where the new side lacks a cell
+        of the base, which nobody can vouch for; does nothing for None."""
         if share is None:
             return
         wrong = [row for row in self.rows if compare.slower_by(row.ratio, share)]
@@ -77,102 +61,29 @@ class Comparison:
                 f"{worst.backend} at batch {worst.batch} runs at {worst.ratio.value:.3f}× "
                 f"[{worst.ratio.low:.3f}, {worst.ratio.high:.3f}] of {self.base}: slower by more than {share:.0%}{more}"
             )
-
-
-def side_of(path: Path) -> Side:
-    """A bundle's records, or a file that `bench --json` or `report --format json` printed.
-
-    Raises UsageError for a file that is none, BundleError for a folder that is no bundle.
-    """
-    return _of_bundle(path) if path.is_dir() else _of_file(path)
-
-
-def _of_bundle(path: Path) -> Side:
-    bundle = Bundle.open(path)
-    runs = whole_runs(bundle)
-    if not runs:
-        raise UsageError(f"{path}: holds no measurements; take some with `pipeline bench {path}`")
-    here = runs[-1][0].environment
-    same = [run for run in runs if run[0].environment == here]
-    return _side(bundle, same)
-
-
-def _side(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> Side:
-    """Runs of one environment, the newest last."""
-    here = runs[-1][0].environment
-    known = {e["id"]: e for e in bundle.read("environment")}
-    return Side(
-        name=str(bundle.root),
-        model=bundle.manifest.model,
-        environment=here,
-        where=known.get(here, {}),
-        cells=_cells(bundle, runs),
-    )
-
-
-def _cells(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> dict[Cell, tuple[Medians, ...]]:
-    """Those of the last run, with what earlier runs on the same number of threads say of them."""
-    artifacts = {a.sha256: a for a in bundle.artifacts}
-    found: dict[Cell, list[Medians]] = {}
-    for run in reversed(runs):
-        for record in run:
-            if record.error or not record.latencies_ns or record.threads != runs[-1][0].threads:
-                continue
-            name = label(artifacts.get(record.artifact_sha256), record.backend, record.device)
-            key = (name, record.batch, record.boundary)
-            if run is runs[-1] or key in found:
-                medians = stats.medians_by_replicate(record.latencies_ns, record.replicates)
-                found.setdefault(key, []).append(medians)
-    return {key: tuple(medians) for key, medians in found.items()}
-
-
-def _of_file(path: Path) -> Side:
-    try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: no such bundle or file") from error
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is cut off or no JSON; write it again with `pipeline bench --json`") from error
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SCHEMA or "reports" not in document:
-        raise UsageError(f"{path}: is no measurement file of schema {SCHEMA}; write one with `pipeline bench --json`")
-    try:
-        reports = document["reports"]
-        if len(reports) > 1:
-            raise UsageError(f"{path}: holds {len(reports)} bundles; name a file of one")
-        (report,) = reports
-        cells = {
-            (row["subject"], int(row["batch"]), str(row["boundary"])): (
-                stats.medians_by_replicate(row["latencies_ns"], row["of_replicate"]),
+        if lacking := self.only.get(self.base):
+            more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+            raise UsageError(
+                f"{self.new} lacks {', '.join(lacking[:3])}{more}, which {self.base} holds: no gate can pass them; "
+                "measure them, or name what counts with --backend and --batch"
             )
-            for row in report["rows"]
-            if row["latencies_ns"]
-        }
-        model, environment = str(report["model"]).split()[0], str(report["environment_id"])
-        where = report.get("environment") or {}
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
-        raise UsageError(f"{path}: is no measurement file of one bundle ({error!s:.80})") from error
-    if not cells:
-        raise UsageError(f"{path}: holds no measurements; take some with `pipeline bench`")
-    return Side(name=str(path), model=model, environment=environment, where=where, cells=cells)
 
-
-def only(side: Side, backends: Sequence[str], batches: Sequence[int]) -> Side:
-    """The cells of these backends and batches, all where none is named; raises UsageError where none is left."""
-    left = {
-        cell: runs
-        for cell, runs in side.cells.items()
-        if (not backends or cell[0].split()[0] in backends) and (not batches or cell[1] in batches)
-    }
-    if not left:
-        asked = ", ".join([*backends, *(f"batch {batch}" for batch in batches)])
-        raise UsageError(f"{side.name}: holds no measurement of {asked}")
-    return replace(side, cells=left)
+    def seen_from(self, share: float) -> str:
+        """From what slowdown on a gate at `share` closes, in words: at the median of the cells, and at worst."""
+        least = [compare.least_seen(row.ratio, share) for row in self.rows]
+        if not least:
+            return ""
+        worst = max(range(len(least)), key=least.__getitem__)
+        where = f"{self.rows[worst].backend} at batch {self.rows[worst].batch}"
+        return (
+            f"the gate at {share:.0%} closes from a slowdown of {statistics.median(least):.1%} on (median of "
+            f"{len(least)} rows), at worst {least[worst]:.1%} ({where})"
+        )
 
 
 def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
     """Cell by cell; raises UsageError where the sides cannot be compared: no cell in common, or, unless `anyway`,
-    another model or another environment."""
+    another model, another environment, or runs that were taken otherwise."""
     if base.model != new.model and not anyway:
         raise UsageError(f"{base.name} measures {base.model} and {new.name} {new.model}; --anyway compares them still")
     notes = []
@@ -182,16 +93,25 @@ def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
             who = f"{base.name} and {new.name}"
             raise UsageError(f"{who} come from unlike environments ({words}); --anyway compares them still")
         notes.append(f"unlike environments: {words}")
+    if base.runs and new.runs and (words := "; ".join(unlike(base.runs[0], new.runs[0]))):
+        if not anyway:
+            who = f"{base.name} and {new.name}"
+            raise UsageError(f"{who} were measured under unlike conditions ({words}); --anyway compares them still")
+        notes.append(f"unlike conditions: {words}")
     common = [cell for cell in base.cells if cell in new.cells]
     if not common:
         raise UsageError(f"{base.name} and {new.name} have no backend and batch in common")
-    spread = compare.between([*base.cells.values(), *new.cells.values()])
-    known = "given, for want of repeated runs" if spread.freedom == compare.MANY else "from repeated runs"
+    spread = compare.between([list(base.cells.values()), list(new.cells.values())])
+    known = f"from {spread.repeats} repeated" if spread.repeats else "given, for want of repeated runs"
     notes.append(f"between runs a latency is taken to vary by {spread.deviation:.1%} ({known})")
-    rows = [
-        _row(cell, base.cells[cell], new.cells[cell], compare.ratio(base.cells[cell], new.cells[cell], spread))
-        for cell in common
-    ]
+    shifts = moved(base.runs, new.runs)
+    notes.append(_machine(base, new, shifts))
+    rows = []
+    for cell in common:
+        ratio = compare.ratio(base.cells[cell], new.cells[cell], spread)
+        if ratio and cell[0] in base.on_cpu & new.on_cpu:
+            ratio = compare.widened(ratio, shifts.values())
+        rows.append(_row(cell, base.cells[cell], new.cells[cell], ratio))
     return Comparison(
         base=base.name,
         new=new.name,
@@ -199,6 +119,15 @@ def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
         only=_only(base, new),
         notes=tuple(notes),
     )
+
+
+def _machine(base: Side, new: Side, shifts: Mapping[str, float]) -> str:
+    """What the machine alone did on the two sides, in words."""
+    if not shifts:
+        silent = [side.name for side in (base, new) if not side.runs] or [base.name, new.name]
+        return f"what the machine alone did is not known of {' and '.join(silent)}: intervals have no part for it"
+    took = ", ".join(f"{name} {100 * (by - 1):+.1f} %" for name, by in shifts.items())
+    return f"the machine alone took in {new.name}, against {base.name}: {took}; intervals reach as far as that"
 
 
 def _row(cell: Cell, base: Sequence[Medians], new: Sequence[Medians], ratio: Interval | None) -> Row | None:
@@ -261,7 +190,7 @@ def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Pro
         for path, runs in turns if pair % 2 == 0 else turns[::-1]:
             for outcome in bench_paths([path], options, progress):
                 outcome.raise_for_failures()
-            runs.append(_newest(path))
+            runs.append(newest(path))
     for path, before in shown.items():
         bundle = Bundle.open(path)
         if before and show(bundle, before[0]):
@@ -278,8 +207,3 @@ def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Pro
         only=_only(first[0], second[0]),
         notes=(f"{pairs} runs of each, in turns; the interval is over pairs",),
     )
-
-
-def _newest(path: Path) -> Side:
-    bundle = Bundle.open(path)
-    return _side(bundle, whole_runs(bundle)[-1:])

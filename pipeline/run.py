@@ -30,7 +30,7 @@ from pipeline.options import Options
 from pipeline.origins import Origin, ZooOrigin
 from pipeline.own_origin import OwnOrigin
 from pipeline.scenarios import require_loadgen, run_scenarios
-from serve_bench.cells import NAMED_ONLY, backends
+from serve_bench.cells import NAMED_ONLY, Missing, backends
 from serve_bench.worker import Workers
 
 if TYPE_CHECKING:
@@ -180,10 +180,14 @@ def verify_path(
     return Judged(verifications=tuple(verify_pair(path, reference, inputs, progress=progress)), missing=())
 
 
-def nothing_asked_for(path: Path, options: Options) -> str:
+def nothing_asked_for(path: Path, options: Options, missing: Sequence[Missing] = ()) -> str:
+    """Why there is nothing to do, and what would make it."""
     if options.precisions:
         forms = " and ".join(options.precisions)
         return f"{path}: holds no {forms} form; make it with `pipeline train-export … --precision {forms.split()[-1]}`"
+    reasons = dict.fromkeys(f"{m.backend}: {m.reason}" for m in missing if m.named)
+    if reasons:
+        return f"{path}: {'; '.join(reasons)}"
     return f"{path}: holds nothing of what was asked for; see --precision and --backend"
 
 
@@ -210,7 +214,7 @@ def bench_paths(paths: Sequence[Path], options: Options, progress: Progress) -> 
         bundle = Bundle.open(path, trust=options.trust)
         cells, missing = cells_of(bundle, options)
         if not cells and all(m.artifact is None for m in missing):
-            raise BackendUnavailable(nothing_asked_for(path, options))
+            raise BackendUnavailable(nothing_asked_for(path, options, missing))
         yield judge_bundle(bundle, options, progress, "again")
 
 

@@ -135,7 +135,9 @@ def _cells(
         found = found[:1]
     reason = backend.missing(device)
     if reason is None and not found:
-        reason = f"nothing that was asked for is in a form that {backend.name} reads: export it with {backend.reads}"
+        option = "--with " if _made_by_name(backend.reads) else ""
+        reason = f"nothing that was asked for is in a form that {backend.name} reads: export it with "
+        reason += f"{option}{backend.reads}"
     if reason is not None:
         rows: Sequence[Artifact | None] = found or [None]
         return [], [Missing(backend.name, a, device, reason, named) for a in rows]

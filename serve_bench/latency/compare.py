@@ -2,23 +2,26 @@
 
 Within a run the replicate is drawn anew; between runs the machine is another one too (its memory, its neighbours, its
 clock), which no number of replicates shows. So an interval carries both: with K runs a side and R replicates a run, the
-mean log latency of a side varies by τ²/K + s²/(K·R). τ comes from repeated runs where there are any, else from
-`BETWEEN_RUNS`. Runs that alternate are paired instead, and their pairs carry everything.
+mean log latency of a side varies by τ²/K + s²/(K·R). τ is `BETWEEN_RUNS`, corrected by repeated runs where there are
+any. What the machine alone was seen to do otherwise widens the interval besides (`widened`). Runs that alternate are
+paired instead, and their pairs carry everything.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from serve_bench.latency.stats import Interval, half_width, location, t_quantile
 
 BETWEEN_RUNS = 0.01
 """Standard deviation of a log latency between runs of one artifact, where nothing better is known; METHODOLOGY §2."""
+KNOWN_LIKE = 10
+"""Repeated runs that `BETWEEN_RUNS` weighs as much as."""
 MANY = 1e6
-"""Degrees of freedom of what is given, not estimated."""
+"""Degrees of freedom of what is known."""
 
 Medians = Mapping[int, float]
 """Median latency of each replicate of one cell in one run, in ns."""
@@ -31,25 +34,35 @@ class Spread:
     deviation: float
     freedom: float
     """Degrees of freedom that it is known with."""
+    repeats: int = 0
+    """Runs after the first of a side."""
 
 
-def between(cells: Sequence[Sequence[Medians]]) -> Spread:
-    """τ, pooled over the cells that were measured in several runs; `BETWEEN_RUNS` where none was.
+def between(sides: Sequence[Sequence[Sequence[Medians]]]) -> Spread:
+    """τ of the cells of each side, from those that were measured in several runs.
 
     Of the variance between the runs' means, what the replicates explain is taken off (one-way analysis of variance,
-    Scheffé, The Analysis of Variance, §7.2), and nothing below 0 is left.
+    Scheffé, The Analysis of Variance, §7.2), and nothing below 0 is left; the rest is averaged over the cells. The
+    cells of a run share its machine, so N runs of a side are N − 1 degrees of freedom, however many cells they hold.
+    `BETWEEN_RUNS` is put to that with the weight of `KNOWN_LIKE` runs: with ν = repeats,
+    τ² = (10·τ₀² + ν·s²) / (10 + ν) on 10 + ν degrees of freedom (the scaled inverse χ² of Gelman et al., Bayesian Data
+    Analysis, 3rd ed., §2.6), so that two runs that agree by luck do not say that runs always do.
     """
-    squares, freedom = 0.0, 0
-    for runs in cells:
-        means = [_mean(run) for run in runs if len(run) > 1]
-        if len(means) < 2:
-            continue
-        within = statistics.fmean(_variance(run) / len(run) for run in runs if len(run) > 1)
-        squares += (len(means) - 1) * max(statistics.variance(means) - within, 0.0)
-        freedom += len(means) - 1
-    if not freedom:
-        return Spread(deviation=BETWEEN_RUNS, freedom=MANY)
-    return Spread(deviation=math.sqrt(squares / freedom), freedom=freedom)
+    squares, freedom = KNOWN_LIKE * BETWEEN_RUNS**2, 0
+    for cells in sides:
+        found = [_between(whole) for runs in cells if len(whole := [run for run in runs if len(run) > 1]) > 1]
+        if found:
+            repeats = max(count for _, count in found)
+            squares += repeats * statistics.fmean(variance for variance, _ in found)
+            freedom += repeats
+    known = KNOWN_LIKE + freedom
+    return Spread(deviation=math.sqrt(squares / known), freedom=known, repeats=freedom)
+
+
+def _between(runs: Sequence[Medians]) -> tuple[float, int]:
+    """Of one cell: the variance between runs that replicates do not explain, and its degrees of freedom."""
+    within = statistics.fmean(_variance(run) / len(run) for run in runs)
+    return max(statistics.variance(map(_mean, runs)) - within, 0.0), len(runs) - 1
 
 
 def ratio(base: Sequence[Medians], new: Sequence[Medians], spread: Spread, confidence: float = 0.95) -> Interval | None:
@@ -79,6 +92,21 @@ def alternated(base: Sequence[Medians], new: Sequence[Medians], confidence: floa
     if len(logs) < 2:
         return None
     return _interval(statistics.fmean(logs), half_width(statistics.stdev(logs), len(logs), len(logs) - 1, confidence))
+
+
+def widened(found: Interval, moved: Iterable[float]) -> Interval:
+    """The interval, reaching as far as what the machine alone did may explain.
+
+    `moved` is how many times as long the machine took in the new runs, by whatever was timed beside the forms. A model
+    may share all of that or nothing: true is then any ratio between the measured one and it times `moved`.
+    """
+    shifts = [1.0, *moved]
+    return Interval(found.value, found.low * min(shifts), found.high * max(shifts))
+
+
+def least_seen(found: Interval, share: float) -> float:
+    """The least slowdown, as a share, that an interval of this width says to be more than `share`."""
+    return (1 + share) * found.high / found.value - 1
 
 
 def slower_by(found: Interval, share: float) -> bool:

@@ -22,8 +22,8 @@ def commands(bundle: Bundle, scenarios: tuple[ScenarioRow, ...], sweeps: tuple[S
     if started := cold.latest(bundle):
         times = str(max(len(record.total_ns) for record in started))
         yield shlex.join([*start, "--cold-start", times, *_filters(started), "--threads", str(started[0].threads)])
-    if sweeps:
-        yield shlex.join([*start, *_swept(sweeps)])
+    for swept in _swept(sweeps):
+        yield shlex.join([*start, *swept])
     groups: dict[tuple[str, ...], list[ScenarioRecord]] = {}
     for row in scenarios:
         record = row.record
@@ -47,14 +47,30 @@ def _filters(records: Sequence[_Form]) -> list[str]:
     return [word for name in dict.fromkeys(r.backend for r in records) for word in ("--backend", name)]
 
 
-def _swept(sweeps: Sequence[SweepTable]) -> list[str]:
-    """Names, forms, and the largest batch that a batch sweep came to."""
-    rows = [row for sweep in sweeps for row in sweep.rows]
-    words = [word for sweep in sweeps for word in ("--sweep", sweep.name)] + _filters(rows)
-    for name, option, value in (("batch", "--sweep-limit", "batch"), ("concurrency", "--concurrency", "processes")):
-        largest = [getattr(row, value) for sweep in sweeps if sweep.name == name for row in sweep.rows]
-        words += [option, str(max(largest))] if largest else []
-    return words
+def _swept(sweeps: Sequence[SweepTable]) -> Iterator[list[str]]:
+    """Names, forms, settings, and the largest batch that a batch sweep came to: sweeps asked for alike together."""
+    groups: dict[tuple[str, ...], list[SweepTable]] = {}
+    for sweep in sweeps:
+        groups.setdefault(tuple(_settings(sweep)), []).append(sweep)
+    for settings, alike in groups.items():
+        rows = [row for sweep in alike for row in sweep.rows]
+        words = [word for sweep in alike for word in ("--sweep", sweep.name)] + _filters(rows)
+        for name, option, value in (("batch", "--sweep-limit", "batch"), ("concurrency", "--concurrency", "processes")):
+            largest = [getattr(row, value) for sweep in alike if sweep.name == name for row in sweep.rows]
+            words += [option, str(max(largest))] if largest else []
+        yield [*words, *settings]
+
+
+def _settings(sweep: SweepTable) -> Iterator[str]:
+    yield from ("--budget", f"{sweep.budget_s:g}", "--replicates", str(sweep.replicates))
+    if sweep.axis != "threads":
+        yield from ("--threads", str(sweep.rows[0].threads))
+    if sweep.axis != "batch":
+        yield from (
+            word for batch in dict.fromkeys(row.batch for row in sweep.rows) for word in ("--batch", str(batch))
+        )
+    if sweep.isolate:
+        yield "--isolate"
 
 
 def _time(value_ns: int) -> str:

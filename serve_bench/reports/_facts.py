@@ -287,7 +287,7 @@ def _ended(facts: Mapping[str, Any]) -> str:
     if facts["ended_by"] == "precision":
         return f"precision: every ratio's interval is within ±{asked} ({widest})"
     wider = f"{facts['wider_ratios']} of {facts['ratios']} ratios' intervals are wider than ±{asked}"
-    return f"the budget, in which no further replicate fits: {wider} ({widest})"
+    return f"the budget, in which no further replicate fits with its set-up: {wider} ({widest})"
 
 
 def command(root: str, run: Sequence[Measurement]) -> str:

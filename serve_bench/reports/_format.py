@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from serve_bench.latency.stats import Interval, Quantile
 
@@ -70,6 +70,12 @@ def size(count: int) -> str:
         if count >= one:
             return f"{significant(count / one)} {unit}"
     return f"{count} B"
+
+
+def taken_at(started: Iterable[str]) -> str:
+    """ "Taken 2026-11-22T08:51:27+00:00.", or from the first to the last of several."""
+    times = sorted(set(started))
+    return f"Taken {times[0]}." if len(times) == 1 else f"Taken from {times[0]} to {times[-1]}."
 
 
 def prefixed(value: float, unit: str) -> str:

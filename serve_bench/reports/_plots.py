@@ -19,6 +19,11 @@ COLOURS = (
 and three more where a bundle has many forms: marks tell those apart too."""
 MARKS = ("o", "s", "^", "D", "v", "P", "h", "<", ">", "p")
 """Not the cross: that is a form which failed."""
+OWN_LOOK = (
+    *("eager", "compiled", "torchscript", "onnxruntime-cpu", "onnxruntime-cpu float16", "openvino"),
+    *("openvino float16", "aotinductor", "onnxruntime-cpu int8", "openvino int8"),
+)
+"""Labels that have the colour and mark of their place here."""
 INK, GRID = "#333a44", "#dfe3e8"
 STYLE = {
     "svg.fonttype": "none",
@@ -58,9 +63,13 @@ def looks(subjects: Sequence[Subject]) -> dict[str, tuple[str, str]]:
 
 
 def looks_of(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and mark of each label, in the order of their first."""
-    each = enumerate(dict.fromkeys(labels))
-    return {name: (COLOURS[i % len(COLOURS)], MARKS[i % len(MARKS)]) for i, name in each}
+    """Colour and mark of each label: those of `OWN_LOOK` have theirs in every report, others what is free, in turn."""
+    names = list(dict.fromkeys(labels))
+    places = {name: OWN_LOOK.index(name) for name in names if name in OWN_LOOK}
+    free = [i for i in range(len(COLOURS)) if i not in places.values()]
+    others = [name for name in names if name not in places]
+    places |= {name: free[i] if i < len(free) else i for i, name in enumerate(others)}
+    return {name: (COLOURS[places[name] % len(COLOURS)], MARKS[places[name] % len(MARKS)]) for name in names}
 
 
 def _svg(figure: Any, title: str) -> str:

@@ -115,6 +115,7 @@ def about(rows: Sequence[ScenarioRow]) -> str:
     thinned = [row.label for row in rows if row.record.taken > len(row.record.latencies_ns)]
     if thinned:
         said.append(f"Of {', '.join(thinned)} only every k-th latency is stored, evenly over the run.")
+    said.append(show.taken_at(record.started for record in records))
     return " ".join(said)
 
 

@@ -57,7 +57,8 @@ def cold_start(bundle: Bundle) -> Iterator[Section]:
         title="Cold start",
         headings=("backend", "start to first answer", "opening", "first run", "peak memory", "file"),
         rows=tuple(rows),
-        legend=COLD_LEGEND.format(starts=starts, threads=records[0].threads),
+        legend=f"{COLD_LEGEND.format(starts=starts, threads=records[0].threads)} "
+        + show.taken_at(record.started for record in records),
         data=to_json(records),
     )
 

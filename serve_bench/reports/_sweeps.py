@@ -75,6 +75,11 @@ class SweepTable:
     """Run, replicates, budget, in a sentence each."""
     run: str
     environment: str
+    budget_s: float
+    """Seconds of timed runs that were asked for."""
+    replicates: int
+    isolate: bool
+    """Every session had a new interpreter of its own."""
     rows: tuple[SweepRow, ...]
 
 
@@ -104,6 +109,9 @@ def _table(points: Sequence[SweepPoint], by_sha: Mapping[str, Artifact]) -> Swee
         facts=_facts(points),
         run=first.run,
         environment=first.environment,
+        budget_s=float(first.facts["budget_s"]),
+        replicates=int(first.facts["replicates"]),
+        isolate=bool(first.facts.get("isolate")),
         rows=tuple(rows),
     )
 

@@ -231,3 +231,9 @@ ERROR_LEGEND = (
     f"{ERROR_NOTE} It is the largest deviation from the model in float64, relative to the largest float64 output; "
     "the band is what eager's own error allows."
 )
+
+
+def legend(summary: Summary) -> str:
+    """Of the latency tables: what the columns are, and what ended the run."""
+    ended = dict(summary.measuring).get("Ended by")
+    return f"{LEGEND} The run was ended by {ended}." if ended else LEGEND

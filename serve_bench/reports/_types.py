@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from export.bundle.types import Boundary, Environment, EpochRecord
 from serve_bench.equivalence.records import Verdict
+from serve_bench.latency.run_conditions import RunConditions
 from serve_bench.latency.scenarios._record import ScenarioRecord
 from serve_bench.latency.stats import Interval, Quantile
 from serve_bench.reports._ceiling import Roofline
@@ -157,6 +158,8 @@ class Summary:
     """How close the run comes to the machine's ceiling; None where no peak was measured."""
     sweeps: tuple[SweepTable, ...] = ()
     """The newest run of each."""
+    conditions: RunConditions | None = None
+    """What all forms of the interleaved run had in common; None without one."""
 
     @property
     def batches(self) -> tuple[int, ...]:

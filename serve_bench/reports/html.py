@@ -124,7 +124,7 @@ def _latencies(summary: Summary) -> Iterator[str]:
     yield "<h2>How fast is it?</h2>"
     for batch, boundary in _tables.groups(summary):
         yield from _latency(summary, batch, boundary)
-    yield f'<p class="legend">{escape(_tables.LEGEND)}</p>'
+    yield f'<p class="legend">{escape(_tables.legend(summary))}</p>'
     caption = "Times as fast as eager, with 95 % intervals; shaded: what this run cannot tell apart."
     yield from _plot(_plots.speedup(summary), caption)
     key = _key(_plots.looks([row.subject for row in summary.rows]))

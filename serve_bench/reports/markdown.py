@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from export.bundle.types import Boundary
@@ -10,13 +11,16 @@ from serve_bench.reports import _tables as tables
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
 
+HARMLESS = re.compile(r"\\\[([-+.,\d %]*\d[-+.,\d %]*)\\\](?![\[(:])|(?<=[^\W_])\\_(?=[^\W_])")
+"""An interval that nothing makes a link, and an underscore inside a word: they are left legible in plain text."""
+
 
 def cell(text: str) -> str:
     """Text that cannot end its table cell, start a tag or be read as formatting."""
     text = text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
     for mark in "|`*_[]":
         text = text.replace(mark, "\\" + mark)
-    return text
+    return HARMLESS.sub(lambda found: f"[{found[1]}]" if found[1] else "_", text)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
@@ -109,7 +113,7 @@ def _one(summary: Summary) -> Iterator[str]:
         yield from ("## Latency", "")
         for batch, boundary in tables.groups(summary):
             yield from _latency(summary, batch, boundary)
-        yield from (tables.LEGEND, "")
+        yield from (tables.legend(summary), "")
     if summary.sweeps:
         yield from ("## Sweeps", "")
     for sweep in summary.sweeps:

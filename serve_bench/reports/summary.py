@@ -16,6 +16,7 @@ from serve_bench.cells import BASELINE, NAMED_ONLY, label
 from serve_bench.equivalence.records import verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, taken, whole_runs
+from serve_bench.latency.run_conditions import conditions_of
 from serve_bench.reports import _again, _ceiling, _facts, _scenarios, _sweeps
 from serve_bench.reports._sections import sections
 from serve_bench.reports._types import Absent, Row, ScenarioRow, Subject, Summary
@@ -67,6 +68,7 @@ def summarise(bundle: Bundle) -> Summary:
         sections=sections(bundle),
         roofline=_ceiling.roofline(bundle, run, rows),
         sweeps=swept,
+        conditions=conditions_of(run[0]) if run else None,
     )
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from export.bundle.types import to_json
 from pipeline import bench_latency
 from pipeline.bench_latency import IDLE, RUNS, Done, kept, order, rows
 from pipeline.latency_trials import Trial
@@ -20,7 +21,7 @@ def trial(name, number, word="indistinguishable", value=1.0, truth=1.0, half=0.0
         delta=0.01,
         word=word,
     )
-    return Done(name=name, number=number, seconds=1.0, value=[made.__dict__], key="k")
+    return Done(name=name, number=number, seconds=1.0, value=[to_json(made)], key="k")
 
 
 def test_every_trial_comes_once_and_kinds_are_mixed():

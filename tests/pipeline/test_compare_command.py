@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from export.bundle.errors import UsageError
-from pipeline.compare import Slower, compared, side_of
+from pipeline.compare import Slower, compared
+from pipeline.compare_sides import side_of
 
 
 def test_a_bundle_and_its_printed_measurements_are_the_same(made, run, tmp_path):
@@ -109,6 +110,59 @@ def test_cells_of_one_side_alone_are_named(base):
     less.write_text(json.dumps(document))
     with pytest.raises(UsageError, match="no backend and batch in common"):
         compared(side_of(base), side_of(less), anyway=False)
+
+
+def changed(path, name, **conditions):
+    """The same file, its run taken under other conditions."""
+    document = json.loads(path.read_text())
+    document["reports"][0]["conditions"] |= conditions
+    made = path.with_name(name)
+    made.write_text(json.dumps(document))
+    return made
+
+
+def test_a_slower_machine_is_not_called_a_slower_form(base, run):
+    machine = json.loads(base.read_text())["reports"][0]["conditions"]["machine_ns"]
+    new = changed(slower(base, 1.5), "busy.json", machine_ns={name: 1.6 * ns for name, ns in machine.items()})
+    found = compared(side_of(base), side_of(new), anyway=False)
+    (row,) = (r for r in found.rows if (r.backend, r.batch) == ("onnxruntime-cpu", 1))
+    assert row.word == "indistinguishable"
+    assert row.ratio.low < row.ratio.value < 0.7 < 1 < row.ratio.high
+    assert any("took in" in note and "a fixed loop +60.0 %, a copy of 8 MiB +60.0 %" in note for note in found.notes)
+    quiet = compared(side_of(base), side_of(slower(base, 1.5)), anyway=False)
+    assert {r.word for r in quiet.rows if r.backend == "onnxruntime-cpu"} == {"slower"}
+    gate = run("compare", base, new, "--fail-if-slower", "5%")
+    assert gate.returncode == 0, gate.stderr
+    assert "the gate at 5% closes from a slowdown of " in gate.stdout
+
+
+def test_runs_taken_otherwise_are_not_compared_unless_told(base):
+    other = side_of(changed(base, "two.json", threads=2))
+    with pytest.raises(UsageError, match=r"unlike conditions \(threads: 1 and 2\); --anyway"):
+        compared(side_of(base), other, anyway=False)
+    assert "unlike conditions: threads: 1 and 2" in compared(side_of(base), other, anyway=True).notes
+    document = json.loads(base.read_text())
+    del document["reports"][0]["conditions"]
+    base.with_name("old.json").write_text(json.dumps(document))
+    old = compared(side_of(base), side_of(base.with_name("old.json")), anyway=False)
+    assert any("is not known of" in note and "old.json" in note for note in old.notes)
+
+
+def test_a_row_that_the_new_side_lacks_passes_no_gate(base, run):
+    document = json.loads(base.read_text())
+    for row in document["reports"][0]["rows"]:
+        if row["subject"] == "torchscript":
+            row["latencies_ns"], row["error"] = [], "died"
+    less = base.with_name("died.json")
+    less.write_text(json.dumps(document))
+    gate = run("compare", base, less, "--fail-if-slower", "5%")
+    assert gate.returncode == 2
+    assert "lacks torchscript at batch 1, torchscript at batch 8, which " in gate.stderr
+    assert len(gate.stderr.strip().splitlines()) == 1
+    assert run("compare", less, base, "--fail-if-slower", "5%").returncode == 0
+    assert run("compare", base, less).returncode == 0
+    named = run("compare", base, less, "--fail-if-slower", "5%", "--backend", "onnxruntime-cpu")
+    assert named.returncode == 0, named.stderr
 
 
 def in_turns(run, one, other, *words):

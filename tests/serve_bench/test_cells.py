@@ -111,7 +111,7 @@ def test_a_form_that_only_its_name_asks_for_is_missed_only_by_name(made, gpus):
     assert "aotinductor" not in labels(plan(made, None, "cpu")[1])
     _, missing = plan(made, ["aotinductor"], "cpu")
     assert [m.label for m in missing] == ["aotinductor"]
-    assert "export it with aotinductor" in missing[0].reason
+    assert "export it with --with aotinductor" in missing[0].reason
 
 
 def test_null_runs_once_and_only_when_named(made, gpus):

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from serve_bench.latency import compare, stats
-from serve_bench.latency.compare import BETWEEN_RUNS, MANY, Spread
+from serve_bench.latency.compare import BETWEEN_RUNS, KNOWN_LIKE, MANY, Spread
 
 NONE = Spread(deviation=0.0, freedom=MANY)
 
@@ -47,12 +47,22 @@ def test_a_single_replicate_says_nothing():
 
 
 def test_between_runs_is_what_the_replicates_do_not_explain():
-    assert compare.between([[run(1.0, 1.1)]]) == Spread(deviation=BETWEEN_RUNS, freedom=MANY)
-    exact = compare.between([[run(1.0, 1.0), run(math.exp(0.02), math.exp(0.02))]])
-    assert exact.deviation == pytest.approx(0.02 / math.sqrt(2))
-    assert exact.freedom == 1
+    given = Spread(deviation=BETWEEN_RUNS, freedom=KNOWN_LIKE)
+    assert compare.between([[[run(1.0, 1.1)]], [[run(1.0, 1.1)]]]) == given
+    apart = [run(1.0, 1.0), run(math.exp(0.02), math.exp(0.02))]
+    found = compare.between([[apart], []])
+    assert found.deviation**2 == pytest.approx((10 * 0.01**2 + 0.02**2 / 2) / 11)
+    assert (found.freedom, found.repeats) == (11, 1)
     noisy = [run(1.0, 1.2), run(1.1, 1.1)]
-    assert compare.between([noisy]).deviation == 0.0
+    assert compare.between([[noisy]]).deviation ** 2 == pytest.approx(10 * 0.01**2 / 11)
+
+
+def test_cells_of_one_run_are_no_further_runs():
+    apart = [run(1.0, 1.0), run(math.exp(0.02), math.exp(0.02))]
+    assert compare.between([[apart] * 28]) == compare.between([[apart]])
+    both = compare.between([[apart], [apart, [run(1.0, 1.0)]]])
+    assert (both.repeats, both.freedom) == (2, 12)
+    assert both.deviation**2 == pytest.approx((10 * 0.01**2 + 2 * 0.02**2 / 2) / 12)
 
 
 def test_swapping_the_sides_turns_the_interval_round():
@@ -74,7 +84,7 @@ def test_the_interval_covers_and_rarely_calls_twins_different():
     covered = 0
     for _ in range(2000):
         base, new = side(), side()
-        found = compare.ratio(base, new, compare.between([base, new]))
+        found = compare.ratio(base, new, compare.between([[base], [new]]))
         covered += found.low <= 1 <= found.high
     assert covered / 2000 > 0.95 - 3 * math.sqrt(0.05 * 0.95 / 2000) - 0.02
 
@@ -88,6 +98,24 @@ def test_pairs_carry_everything_themselves():
     known = scipy.ttest_1samp(logs, 0).confidence_interval()
     assert (math.log(found.low), math.log(found.high)) == pytest.approx((known.low, known.high))
     assert compare.alternated(base[:1], new[:1]) is None
+
+
+def test_an_interval_reaches_as_far_as_the_machine_moved():
+    found = stats.Interval(0.8, 0.75, 0.85)
+    slow = compare.widened(found, [1.5, 1.2])
+    assert slow == pytest.approx((0.8, 0.75, 0.85 * 1.5)), "the machine was slower: the form may not be"
+    both = compare.widened(found, [0.9, 1.1])
+    assert both == pytest.approx((0.8, 0.75 * 0.9, 0.85 * 1.1))
+    assert compare.widened(found, []) == found
+
+
+def test_what_a_gate_can_see_is_where_it_closes():
+    wide = stats.Interval(1.0, 1 / 1.04, 1.04)
+    least = compare.least_seen(wide, 0.05)
+    assert least == pytest.approx(1.05 * 1.04 - 1)
+    for slowdown, closes in ((least + 1e-6, True), (least - 1e-6, False)):
+        shifted = stats.Interval(*(part / (1 + slowdown) for part in wide))
+        assert compare.slower_by(shifted, 0.05) == closes
 
 
 def test_the_gate_closes_only_where_the_whole_interval_is_slower():

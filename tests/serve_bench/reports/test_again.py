@@ -17,11 +17,16 @@ def test_scenarios_are_grouped_by_what_was_asked_and_sweeps_are_one_command():
     plain, server = summarise(bundle).commands
     assert plain.startswith("pipeline bench artifacts/cnn --scenario SingleStream --scenario Offline --min-duration ")
     assert server.endswith("--latency-bound 3ms --backend onnxruntime-cpu")
-    (sweeps,) = summarise(whole(sweep=[*BATCH, *THREADS])).commands
-    assert sweeps == (
-        "pipeline bench artifacts/cnn --sweep batch --sweep threads --backend eager --backend onnxruntime-cpu "
-        "--sweep-limit 4"
+
+
+def test_sweeps_that_were_asked_for_otherwise_are_commands_of_their_own():
+    batch, threads = summarise(whole(sweep=[*BATCH, *THREADS])).commands
+    assert batch == (
+        "pipeline bench artifacts/cnn --sweep batch --backend eager --backend onnxruntime-cpu --sweep-limit 4 "
+        "--budget 15 --replicates 2 --threads 1"
     )
+    assert threads.startswith("pipeline bench artifacts/cnn --sweep threads ")
+    assert threads.endswith("--backend onnxruntime-cpu --budget 15 --replicates 2 --batch 1 --batch 64")
 
 
 @pytest.mark.parametrize("kind", ["scenario", "sweep"])

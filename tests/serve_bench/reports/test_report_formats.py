@@ -15,6 +15,7 @@ from export.bundle.types import EpochRecord, Published
 from export.registry import entries
 from serve_bench.reports import _format as show
 from serve_bench.reports import _tables
+from serve_bench.reports.markdown import cell
 from serve_bench.reports.summary import summarise
 
 HOSTILE = '<script>alert("x")</script>|=HYPERLINK("a")&amp;`$x^2$'
@@ -145,7 +146,7 @@ def test_the_markdown_table(summary):
     heading = "| backend | p50 | ratio to eager | against eager | samples/s | error against float64 (band) | verdict |"
     assert heading in lines
     assert (
-        "| onnxruntime-cpu | 105 ns \\[100, 110\\] | 2.00× \\[2.00, 2.00\\] | faster | 9,520,000 "
+        "| onnxruntime-cpu | 105 ns [100, 110] | 2.00× [2.00, 2.00] | faster | 9,520,000 "
         "| 1.0e-07 (2.0e-07) | same |" in lines
     )
     assert "| torchscript | not run | torch is not installed |" in lines
@@ -189,7 +190,24 @@ def test_warnings_stand_beside_the_headline():
     (warning,) = summary.warnings
     text = "".join(Page(render("html", summary)).words)
     assert text.index(summary.headline) < text.index(warning) < text.index(summary.verdict)
-    assert warning.replace("[", "\\[").replace("]", "\\]") in render("markdown", summary)
+    assert warning in render("markdown", summary)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("8.70× [8.23, 9.47]", "8.70× [8.23, 9.47]"),
+        ("+10 % [-0.9, +13.1]", "+10 % [-0.9, +13.1]"),
+        ("exported_program", "exported_program"),
+        ("_a_ *b* `c` d|e <f>", "\\_a\\_ \\*b\\* \\`c\\` d\\|e &lt;f>"),
+        ("[1](http://x)", "\\[1\\](http://x)"),
+        ("[1]: http://x", "\\[1\\]: http://x"),
+        ("[a, b]", "\\[a, b\\]"),
+        ("\\[1](x)", "\\\\\\[1\\](x)"),
+    ],
+)
+def test_markdown_escapes_what_would_be_formatting_and_leaves_figures_legible(text, shown):
+    assert cell(text) == shown
 
 
 def test_the_json_has_full_figures_and_raw_samples(summary):

@@ -1,0 +1,148 @@
+"""The two sides of a comparison: what a bundle or a file of measurements holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from export.bundle.errors import UsageError
+from export.bundle.store import Bundle
+from export.bundle.types import Measurement, from_json
+from serve_bench.cells import label
+from serve_bench.latency import stats
+from serve_bench.latency.compare import Medians
+from serve_bench.latency.records import whole_runs
+from serve_bench.latency.run_conditions import RunConditions, alike, conditions_of
+
+SCHEMA = 1
+Cell = tuple[str, int, str]
+"""Backend with precision and device, batch, boundary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """What one side was measured to be."""
+
+    name: str
+    model: str
+    environment: str
+    where: Mapping[str, Any] = field(default_factory=dict)
+    """The environment, as far as it is known."""
+    cells: Mapping[Cell, tuple[Medians, ...]]
+    """By cell, the medians of each run."""
+    runs: tuple[RunConditions, ...] = ()
+    """How each run was taken, the last one first; empty where a file does not say."""
+    on_cpu: frozenset[str] = frozenset()
+    """Backends, with precision, that compute on the CPU."""
+
+
+def side_of(path: Path) -> Side:
+    """A bundle's records, or a file that `bench --json` or `report --format json` printed.
+
+    Raises UsageError for a file that is none, BundleError for a folder that is no bundle.
+    """
+    return _of_bundle(path) if path.is_dir() else _of_file(path)
+
+
+def _of_bundle(path: Path) -> Side:
+    bundle = Bundle.open(path)
+    runs = whole_runs(bundle)
+    if not runs:
+        raise UsageError(f"{path}: holds no measurements; take some with `pipeline bench {path}`")
+    here = runs[-1][0].environment
+    same = [run for run in runs if run[0].environment == here]
+    return _side(bundle, same)
+
+
+def _side(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> Side:
+    """Runs of one environment, the newest last; earlier ones count where they were taken like it."""
+    here = runs[-1][0].environment
+    last = conditions_of(runs[-1][0])
+    runs = [run for run in runs if alike(conditions_of(run[0]), last)]
+    known = {e["id"]: e for e in bundle.read("environment")}
+    return Side(
+        name=str(bundle.root),
+        model=bundle.manifest.model,
+        environment=here,
+        where=known.get(here, {}),
+        cells=_cells(bundle, runs),
+        runs=tuple(conditions_of(run[0]) for run in reversed(runs)),
+        on_cpu=frozenset(_name(bundle, record) for run in runs for record in run if record.device == "cpu"),
+    )
+
+
+def _name(bundle: Bundle, record: Measurement) -> str:
+    artifact = next((a for a in bundle.artifacts if a.sha256 == record.artifact_sha256), None)
+    return label(artifact, record.backend, record.device)
+
+
+def _cells(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> dict[Cell, tuple[Medians, ...]]:
+    """Those of the last run, with what earlier runs say of them."""
+    found: dict[Cell, list[Medians]] = {}
+    for run in reversed(runs):
+        for record in run:
+            if record.error or not record.latencies_ns:
+                continue
+            key = (_name(bundle, record), record.batch, record.boundary)
+            if run is runs[-1] or key in found:
+                medians = stats.medians_by_replicate(record.latencies_ns, record.replicates)
+                found.setdefault(key, []).append(medians)
+    return {key: tuple(medians) for key, medians in found.items()}
+
+
+def _of_file(path: Path) -> Side:
+    try:
+        document = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such bundle or file") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: is cut off or no JSON; write it again with `pipeline bench --json`") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA or "reports" not in document:
+        raise UsageError(f"{path}: is no measurement file of schema {SCHEMA}; write one with `pipeline bench --json`")
+    try:
+        reports = document["reports"]
+        if len(reports) > 1:
+            raise UsageError(f"{path}: holds {len(reports)} bundles; name a file of one")
+        (report,) = reports
+        cells = {
+            (row["subject"], int(row["batch"]), str(row["boundary"])): (
+                stats.medians_by_replicate(row["latencies_ns"], row["of_replicate"]),
+            )
+            for row in report["rows"]
+            if row["latencies_ns"]
+        }
+        model, environment = str(report["model"]).split()[0], str(report["environment_id"])
+        where = report.get("environment") or {}
+        told = report.get("conditions")
+        runs = (from_json(RunConditions, told),) if told else ()
+        on_cpu = frozenset(s["label"] for s in report["subjects"] if s["device"] == "cpu") if runs else frozenset()
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+        raise UsageError(f"{path}: is no measurement file of one bundle ({error!s:.80})") from error
+    if not cells:
+        raise UsageError(f"{path}: holds no measurements; take some with `pipeline bench`")
+    return Side(
+        name=str(path), model=model, environment=environment, where=where, cells=cells, runs=runs, on_cpu=on_cpu
+    )
+
+
+def only(side: Side, backends: Sequence[str], batches: Sequence[int]) -> Side:
+    """The cells of these backends and batches, all where none is named; raises UsageError where none is left."""
+    left = {
+        cell: runs
+        for cell, runs in side.cells.items()
+        if (not backends or cell[0].split()[0] in backends) and (not batches or cell[1] in batches)
+    }
+    if not left:
+        asked = ", ".join([*backends, *(f"batch {batch}" for batch in batches)])
+        raise UsageError(f"{side.name}: holds no measurement of {asked}")
+    return replace(side, cells=left)
+
+
+def newest(path: Path) -> Side:
+    """The run of a bundle that its report shows, alone."""
+    bundle = Bundle.open(path)
+    return _side(bundle, whole_runs(bundle)[-1:])
