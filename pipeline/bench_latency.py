@@ -221,6 +221,17 @@ def markdown(found: Sequence[Row], done: Sequence[Done]) -> str:
     return "\n".join([*lines, ""])
 
 
+def document(found: Sequence[Row], done: Sequence[Done]) -> str:
+    """Figures, trials and environment as JSON, a figure and a trial a line."""
+    parts = {name: ",\n  ".join(map(_plain, values)) for name, values in (("figures", found), ("trials", done))}
+    lists = [f' "{name}": [\n  {lines}\n ]' for name, lines in parts.items()]
+    return "{\n" + ",\n".join([*lists, f' "environment": {_plain(environment())}']) + "\n}\n"
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(to_json(value), ensure_ascii=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Does what is missing, prints the table and keeps it; exit status 0 either way."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.bench_latency", description=__doc__)
@@ -242,8 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = list(rows(done))
     text = markdown(found, done)
     print(text)
-    document = {"figures": found, "trials": done, "environment": environment()}
-    write_atomic(chosen.results, (json.dumps(to_json(document), indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomic(chosen.results, document(found, done).encode())
     write_atomic(chosen.results.with_suffix(".md"), text.encode())
     return 0
 

@@ -161,7 +161,7 @@ MEASURING = stack(
         metavar="SHARE",
         help="Measure until every ratio's interval is within ± this, or the budget ends; 0: no more than --replicates.",
     ),
-    click.option("--isolate", is_flag=True, help="A process of its own for each torch backend too, started anew."),
+    click.option("--isolate", is_flag=True, help="A new interpreter for each session, none forked or shared."),
     click.option(
         "--no-peak", is_flag=True, help="Without the machine's own peak: saves seconds, leaves out the ceiling."
     ),

@@ -111,7 +111,7 @@ def pair(
                 truth=truth,
                 delta=delta,
                 word=stats.word(ratio, delta),
-                by_replicate=tuple(base[r] / new[r] for r in sorted(base.keys() & new.keys())),
+                by_replicate=tuple(round(base[r] / new[r], 5) for r in sorted(base.keys() & new.keys())),
                 **ratio._asdict(),
             )
         )

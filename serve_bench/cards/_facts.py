@@ -16,7 +16,7 @@ from serve_bench.equivalence.decisions import accuracy_interval, mean_interval
 from serve_bench.equivalence.stored import unreadable
 from serve_bench.equivalence.truth import Truth
 from serve_bench.reports import _tables as tables
-from serve_bench.reports._facts import gaps
+from serve_bench.reports._warnings import gaps
 from serve_bench.reports.summary import Subject, Summary, summarise
 
 METRICS = ("test_accuracy", "test_mse")

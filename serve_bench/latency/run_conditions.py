@@ -56,7 +56,7 @@ def unlike(base: RunConditions, new: RunConditions) -> Iterator[str]:
     if base.threads != new.threads:
         yield f"threads: {base.threads} and {new.threads}"
     if base.isolate != new.isolate:
-        words = {True: "a new interpreter for each session", False: "shared or forked"}
+        words = {True: "a new interpreter for each session", False: "forked"}
         yield f"processes: {words[base.isolate]} and {words[new.isolate]}"
     if base.cores_drawn != new.cores_drawn:
         words = {True: "the same for all forms", False: "left to the system"}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import mmap
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import DatasetFacts, Measurement, Recipe
 from serve_bench.latency import drift, stats
-from serve_bench.latency.clock import COPIED, SETTLED_WITHIN
+from serve_bench.latency.clock import COPIED
 from serve_bench.latency.gpu_state import held_down
 from serve_bench.latency.records import taken
 from serve_bench.reports import _format as show
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 MUCH_MEMORY = 1 << 20
 """Bytes that a run takes from the system anew, above which that is told."""
-WIDE_DELTA = 0.1
-MANY_UNSETTLED = 0.5
-
-
 METRICS = {
     "test_accuracy": "Test accuracy",
     "test_mse": "Mean squared error",
@@ -98,76 +94,6 @@ def verdict(subjects: Sequence[Subject]) -> str:
     return f"All {len(judged)} verified forms are the same model: as close to float64 as their bands ask."
 
 
-def warnings(rows: Sequence[Row]) -> Iterator[str]:
-    """A δ that hides differences, a machine that drifted, and warm-ups that did not settle."""
-    wide = {_where(r): r.delta for r in rows if r.delta is not None and r.delta > WIDE_DELTA}
-    if wide:
-        deltas = ", ".join(f"{show.percent(delta)} at {where}" for where, delta in wide.items())
-        yield (
-            f"The machine was not steady: δ is {deltas}, and a smaller difference is not told apart. "
-            "Measure again on a quiet machine, or with more --replicates."
-        )
-    medians = [stats.medians_by_replicate(r.latencies_ns, r.of_replicate) for r in rows if r.of_replicate]
-    found = drift.drift(medians)
-    if found is not None and found.p_value < drift.LIKELY and abs(found.share) > stats.LEAST_DELTA:
-        how = "slowed down" if found.share > 0 else "sped up"
-        yield (
-            f"The machine {how} by {show.percent(abs(found.share))} from the first replicate to the last "
-            f"(Mann-Kendall p {found.p_value:.2g}). Ratios are paired by replicate and stand; "
-            "latencies are those of this run alone."
-        )
-    yield from _order(rows)
-    unsettled = [r for r in rows if not r.error and r.unsettled / r.replicates >= MANY_UNSETTLED]
-    named = [text for row in unsettled if (text := _warming(row))]
-    if named:
-        yield f"Warm-up had not settled at its time limit: {', '.join(named)}. These latencies may include warm-up."
-
-
-def _warming(row: Row) -> str:
-    """What an unsettled row shows of it in its timed runs; nothing where the later ones are as long as the earlier."""
-    where = f"{row.subject.label} at {_where(row)} ({row.unsettled} of {row.replicates} replicates"
-    found = drift.still_falling(row.latencies_ns, row.of_replicate) if row.of_replicate else None
-    if found is None:
-        return f"{where})"
-    if found.low >= 1 / (1 + SETTLED_WITHIN) and found.high <= 1 + SETTLED_WITHIN:
-        return ""
-    value, low, high = (f"{100 * (part - 1):+.1f}" for part in found)
-    return f"{where}; earlier runs of a replicate against later ones: {value} % [{low}, {high}])"
-
-
-def gaps(bundle: Bundle) -> Iterator[str]:
-    """Records that are left out because they are damaged, and files of the payload that are not there."""
-    damaged = bundle.damaged()
-    if damaged:
-        more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
-        yield (
-            f"Damaged records are left out: {', '.join(damaged[:3])}{more}, cut short or changed. What they held is "
-            "not in this report, which may show an older run instead."
-        )
-    missing = bundle.missing_files()
-    if missing:
-        yield f"Missing from the payload: {', '.join(missing)}. What stands here of it was true when it was there."
-
-
-def _order(rows: Sequence[Row]) -> Iterator[str]:
-    """Where the rounds of a replicate differ by more than the least δ, and not by chance."""
-    found = drift.order_effect([(r.latencies_ns, r.of_replicate, r.of_round) for r in rows if r.of_round])
-    if found is None or found.low <= 1 <= found.high:
-        return
-    if 1 / (1 + stats.LEAST_DELTA) <= found.value <= 1 + stats.LEAST_DELTA:
-        return
-    how = f"{show.percent(abs(found.value - 1))} {'longer' if found.value > 1 else 'shorter'}"
-    yield (
-        f"Within a replicate the last round took {how} than the first "
-        f"(95 % interval {show.percent(found.low - 1)} to {show.percent(found.high - 1)}): "
-        "every backend is visited in every round, so ratios stand."
-    )
-
-
-def _where(row: Row) -> str:
-    return f"batch {row.batch}" if row.boundary == "host" else f"batch {row.batch}, {row.boundary}"
-
-
 def _data(data: DatasetFacts, recipe: Recipe | None) -> str:
     note = f" — {data.note}" if data.note else ""
     if data.name == "user":
@@ -224,8 +150,7 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
     yield "Threads", f"{first.threads} for each backend"
     if facts.get("cores") and any(r.device == "cpu" for r in run):
         yield "Cores", show.cores(facts["cores"])
-    own = "each session" if facts["isolate"] else "each family of backends (the torch backends share one)"
-    yield "Processes", f"made anew for every replicate, one for {own}"
+    yield "Processes", _processes({r.device for r in run}, isolate=facts["isolate"])
     cycled = sorted({r.batch for r in run if r.facts.get("samples_cycled")})
     repeated = f"; repeated to fill batch {', '.join(map(str, cycled))}" if cycled else ""
     yield "Inputs", f"{facts['samples']:,} {'given' if given else 'real test'} samples{repeated}"
@@ -244,6 +169,17 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
     void = facts.get("void_replicates", 0)
     if void:
         yield "Void replicates", f"{void}: a process died, its replicate was taken again without the culprit"
+
+
+def _processes(devices: Collection[str], *, isolate: bool) -> str:
+    """Which sessions share one, and where it comes from."""
+    if isolate:
+        return "made anew for every replicate, a new interpreter for each session"
+    forked = "forked from one that has imported its libraries"
+    if devices == {"cpu"}:
+        return f"made anew for every replicate, one for each session, {forked}"
+    shared = "one for each session on the CPU and each family of backends on a GPU"
+    return f"made anew for every replicate, {shared}, {forked}"
 
 
 def _anew(run: Sequence[Measurement]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from serve_bench.equivalence.records import verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, taken, whole_runs
 from serve_bench.latency.run_conditions import conditions_of
-from serve_bench.reports import _again, _ceiling, _facts, _scenarios, _sweeps
+from serve_bench.reports import _again, _ceiling, _facts, _scenarios, _sweeps, _warnings
 from serve_bench.reports._sections import sections
 from serve_bench.reports._types import Absent, Row, ScenarioRow, Subject, Summary
 
@@ -45,7 +45,7 @@ def summarise(bundle: Bundle) -> Summary:
         description=manifest.description,
         headline=_facts.headline(rows) if rows or not swept else _sweeps.HEADLINE,
         verdict=_facts.verdict(list(subjects.values())),
-        warnings=(*_facts.warnings(rows), *_facts.gaps(bundle), *_scenarios.gaps(scenarios)),
+        warnings=(*_warnings.warnings(rows), *_warnings.gaps(bundle), *_scenarios.gaps(scenarios)),
         subjects=tuple(subjects.values()),
         rows=tuple(rows),
         absent=tuple(_absent(bundle)),

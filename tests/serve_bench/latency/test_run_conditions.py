@@ -16,7 +16,7 @@ QUIET = RunConditions(
     ("change", "words"),
     [
         ({"threads": 2}, "threads: 1 and 2"),
-        ({"isolate": True}, "processes: shared or forked and a new interpreter for each session"),
+        ({"isolate": True}, "processes: forked and a new interpreter for each session"),
         ({"cores_drawn": False}, "cores: the same for all forms and left to the system"),
         ({"rewarm_ns": 500_000}, "untimed runs of a visit: 10 ms and 0.5 ms"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from report_records import CELLS, FALLING, HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
 
 from serve_bench.equivalence.records import worst_probe
+from serve_bench.reports._facts import measuring_facts
 from serve_bench.reports.summary import summarise
 
 
@@ -137,6 +138,8 @@ def test_a_wide_delta_and_warm_ups_that_did_not_settle_are_warned_of():
         "Warm-up had not settled at its time limit: onnxruntime-cpu at batch 1 (1 of 2 replicates; earlier runs of a "
         "replicate against later ones: +50.0 % [+50.0, +50.0]). These latencies may include warm-up.",
     )
+    rising = replace(late, latencies_ns=tuple(FALLING[10::-1] + FALLING[:10:-1]))
+    assert summarise(whole(measurement=[steady[0], rising, steady[2]])).warnings == ()
     torn = replace(steady[1], latencies_ns=(100,) * 11 + (200,) * 11)
     summary = summarise(whole(measurement=[steady[0], torn, steady[2]]))
     assert summary.rows[0].delta > 0.1
@@ -168,6 +171,21 @@ def test_memory_that_every_run_takes_anew_is_told_from_a_mebibyte_on():
         f"onnxruntime-cpu float16 2.10 MB at batch 1 ({2 * pages:,} page faults)"
     )
     assert "Memory" not in dict(summarise(whole()).measuring)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "one for each session, forked from one that has imported its libraries"),
+        ({"facts": {"isolate": True}}, "a new interpreter for each session"),
+        ({"device": "cuda"}, "one for each session on the CPU and each family of backends on a GPU, forked"),
+    ],
+)
+def test_which_sessions_share_a_process_is_told(changes, words):
+    eager, *others = whole().records["measurement"]
+    changed = replace(eager, **{**changes, "facts": {**eager.facts, **changes.get("facts", {})}})
+    told = dict(measuring_facts([changed, *others], given=False))["Processes"]
+    assert told.startswith(f"made anew for every replicate, {words}")
 
 
 def test_a_row_without_a_figure_says_why():
