@@ -16,7 +16,7 @@ from pipeline.options import Options
 from serve_bench.latency import compare, stats
 from serve_bench.latency.compare import Medians
 from serve_bench.latency.records import show, whole_runs
-from serve_bench.latency.run_conditions import moved, unlike
+from serve_bench.latency.run_conditions import felt, moved, unlike
 from serve_bench.latency.stats import Interval
 
 
@@ -110,7 +110,7 @@ def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
     for cell in common:
         ratio = compare.ratio(base.cells[cell], new.cells[cell], spread)
         if ratio and cell[0] in base.on_cpu & new.on_cpu:
-            ratio = compare.widened(ratio, shifts.values())
+            ratio = compare.widened(ratio, felt(shifts))
         rows.append(_row(cell, base.cells[cell], new.cells[cell], ratio))
     return Comparison(
         base=base.name,
@@ -127,7 +127,8 @@ def _machine(base: Side, new: Side, shifts: Mapping[str, float]) -> str:
         silent = [side.name for side in (base, new) if not side.runs] or [base.name, new.name]
         return f"what the machine alone did is not known of {' and '.join(silent)}: intervals have no part for it"
     took = ", ".join(f"{name} {100 * (by - 1):+.1f} %" for name, by in shifts.items())
-    return f"the machine alone took in {new.name}, against {base.name}: {took}; intervals reach as far as that"
+    why = "intervals reach as far as a form may feel that"
+    return f"the machine alone took in {new.name}, against {base.name}: {took}; {why}"
 
 
 def _row(cell: Cell, base: Sequence[Medians], new: Sequence[Medians], ratio: Interval | None) -> Row | None:

@@ -97,8 +97,8 @@ def alternated(base: Sequence[Medians], new: Sequence[Medians], confidence: floa
 def widened(found: Interval, moved: Iterable[float]) -> Interval:
     """The interval, reaching as far as what the machine alone did may explain.
 
-    `moved` is how many times as long the machine took in the new runs, by whatever was timed beside the forms. A model
-    may share all of that or nothing: true is then any ratio between the measured one and it times `moved`.
+    `moved` are factors by which the machine may have lengthened a new latency. A form may feel all of one or nothing:
+    true is then any ratio between the measured one and it times the factor.
     """
     shifts = [1.0, *moved]
     return Interval(found.value, found.low * min(shifts), found.high * max(shifts))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from serve_bench.latency.run_conditions import RunConditions, alike, moved, unlike
+from serve_bench.latency.run_conditions import RunConditions, alike, felt, moved, unlike
 
 LOOP, COPY = "a fixed loop", "a copy of 8 MiB"
 QUIET = RunConditions(
@@ -31,6 +31,11 @@ def test_a_slower_machine_is_another_measurement_but_not_an_unlike_one():
     assert alike(QUIET, busy)
     assert moved([QUIET], [busy]) == pytest.approx({LOOP: 1.5, COPY: 1.0})
     assert moved([busy, QUIET], [QUIET])[LOOP] == pytest.approx((2 / 3) ** 0.5)
+
+
+def test_a_form_may_feel_the_whole_loop_and_half_of_the_copy():
+    assert felt({LOOP: 1.2, COPY: 1.21}) == pytest.approx([1.2, 1.1])
+    assert felt({}) == []
 
 
 def test_what_was_not_timed_everywhere_is_not_compared():
