@@ -88,7 +88,7 @@ def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
         raise UsageError(f"{base.name} measures {base.model} and {new.name} {new.model}; --anyway compares them still")
     notes = []
     if base.environment != new.environment:
-        words = "; ".join(_unlike(base.where, new.where)) or f"{base.environment} and {new.environment}"
+        words = "; ".join(_unlike_environments(base.where, new.where)) or f"{base.environment} and {new.environment}"
         if not anyway:
             who = f"{base.name} and {new.name}"
             raise UsageError(f"{who} come from unlike environments ({words}); --anyway compares them still")
@@ -159,7 +159,7 @@ def _only(base: Side, new: Side) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _unlike(base: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+def _unlike_environments(base: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
     """What differs between two environments, in words."""
     for name in ("cpu", "cores", "cpu_flags", "gpus", "os", "python", "settings"):
         if base.get(name) != new.get(name):
