@@ -42,10 +42,10 @@ def compare(
     """How many times as fast is NEW as BASE? Bundles, or files that `bench --json` printed.
 
     Every ratio has an interval that carries how far runs of one artifact lie apart; with --alternate both are measured
-    in turns, and pairs of runs carry it. Of a bundle the run counts that its report shows, and earlier ones of the same
-    environment say how far runs lie apart. Where the machine alone was slower in one of them, intervals reach as far as
-    a form may feel that. Latencies are medians of replicates. Exit status 1 says "slower" and nothing else; what cannot be compared,
-    or what the gate lacks in NEW, ends with 2.
+    in turns, and pairs of runs carry it. Of a bundle the run counts that its report shows (`report --run` chooses), and
+    earlier ones say how far runs lie apart. Where the machine alone was slower in one of the
+    two, intervals reach as far as a form may feel that. Latencies are medians of replicates. Exit status 1 says
+    "slower" and nothing else; what cannot be compared, or what the gate lacks in NEW, ends with 2.
 
     \b
     pipeline compare artifacts/cnn other/cnn
@@ -73,5 +73,5 @@ def compare(
         raise UsageError(str(error)) from error
     if fail_if_slower is not None and (told := found.seen_from(fail_if_slower)):
         found = replace(found, notes=(*found.notes, told))
-    print_comparison(found, as_json=as_json)
+    print_comparison(found, gate=found.gate(fail_if_slower), as_json=as_json)
     found.raise_if_slower(fail_if_slower)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,6 +69,14 @@ class Comparison:
                 "measure them, or name what counts with --backend and --batch"
             )
 
+    def gate(self, share: float | None) -> dict[str, Any] | None:
+        """What closes the gate at `share`, for machines; None without one."""
+        if share is None:
+            return None
+        slower = [[row.backend, row.batch, row.boundary] for row in self.rows if compare.slower_by(row.ratio, share)]
+        lacking = list(self.only.get(self.base, ()))
+        return {"share": share, "passed": not slower and not lacking, "slower": slower, "lacking": lacking}
+
     def seen_from(self, share: float) -> str:
         """From what slowdown on a gate at `share` closes, in words: at the median of the cells, and at worst."""
         least = [compare.least_seen(row.ratio, share) for row in self.rows]
@@ -77,7 +86,7 @@ class Comparison:
         where = f"{self.rows[worst].backend} at batch {self.rows[worst].batch}"
         return (
             f"the gate at {share:.0%} closes from a slowdown of {statistics.median(least):.1%} on (median of "
-            f"{len(least)} rows), at worst {least[worst]:.1%} ({where})"
+            f"{len(least)} row{'s' if len(least) != 1 else ''}), at worst {least[worst]:.1%} ({where})"
         )
 
 
@@ -101,17 +110,20 @@ def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
     common = [cell for cell in base.cells if cell in new.cells]
     if not common:
         raise UsageError(f"{base.name} and {new.name} have no backend and batch in common")
-    spread = compare.between([list(base.cells.values()), list(new.cells.values())])
+    known_runs = {name for runs in base.cells.values() for name in runs}
+    spread = compare.between([base.repeats(), new.repeats({new.run, *known_runs})])
     known = f"from {spread.repeats} repeated" if spread.repeats else "given, for want of repeated runs"
     notes.append(f"between runs a latency is taken to vary by {spread.deviation:.1%} ({known})")
-    shifts = moved(base.runs, new.runs)
+    if base.run and base.run == new.run:
+        notes.append(f"both sides hold run {base.run}: it is compared with itself")
+    shifts = moved(base.runs[:1], new.runs[:1])
     notes.append(_machine(base, new, shifts))
     rows = []
     for cell in common:
-        ratio = compare.ratio(base.cells[cell], new.cells[cell], spread)
+        ratio = compare.ratio([base.of(cell)], [new.of(cell)], spread)
         if ratio and cell[0] in base.on_cpu & new.on_cpu:
             ratio = compare.widened(ratio, felt(shifts))
-        rows.append(_row(cell, base.cells[cell], new.cells[cell], ratio))
+        rows.append(_row(cell, [base.of(cell)], [new.of(cell)], ratio))
     return Comparison(
         base=base.name,
         new=new.name,
@@ -170,6 +182,18 @@ def _unlike_environments(base: Mapping[str, Any], new: Mapping[str, Any]) -> Ite
             yield f"{name}: {ours.get(name, 'none')} and {theirs.get(name, 'none')}"
 
 
+FEW_PAIRS = 4
+"""Below it, Student's t of pairs is more than 3 standard errors."""
+
+
+def _few(pairs: int) -> str:
+    """What so few pairs cost, in words."""
+    if pairs >= FEW_PAIRS:
+        return ""
+    here, more = (stats.t_quantile(0.975, count - 1) / math.sqrt(count) for count in (pairs, 6))
+    return f", {here / more:.0f} times as wide as --alternate 6 makes it"
+
+
 def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Progress) -> Comparison:
     """Measures both, `pairs` times each, taking turns; the order of a pair changes from one to the next.
 
@@ -189,6 +213,7 @@ def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Pro
     for pair in range(pairs):
         turns = ((base, first), (new, second))
         for path, runs in turns if pair % 2 == 0 else turns[::-1]:
+            progress.note(f"pair {pair + 1} of {pairs}: {path}")
             for outcome in bench_paths([path], options, progress):
                 outcome.raise_for_failures()
             runs.append(newest(path))
@@ -199,12 +224,12 @@ def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Pro
     common = [cell for cell in first[0].cells if all(cell in side.cells for side in (*first, *second))]
     rows = []
     for cell in common:
-        ours, theirs = ([side.cells[cell][0] for side in sides] for sides in (first, second))
+        ours, theirs = ([side.of(cell) for side in sides] for sides in (first, second))
         rows.append(_row(cell, ours, theirs, compare.alternated(ours, theirs)))
     return Comparison(
         base=str(base),
         new=str(new),
         rows=tuple(row for row in rows if row),
         only=_only(first[0], second[0]),
-        notes=(f"{pairs} runs of each, in turns; the interval is over pairs",),
+        notes=(f"{pairs} runs of each, in turns; the interval is over pairs{_few(pairs)}",),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,22 @@ class Side:
     environment: str
     where: Mapping[str, Any] = field(default_factory=dict)
     """The environment, as far as it is known."""
-    cells: Mapping[Cell, tuple[Medians, ...]]
-    """By cell, the medians of each run."""
+    run: str = ""
+    """The run that counts: of a bundle the one that its report shows."""
+    cells: Mapping[Cell, Mapping[str, Medians]]
+    """By cell, the medians of the run that counts and of earlier ones like it, by the run's name."""
     runs: tuple[RunConditions, ...] = ()
     """How each run was taken, the last one first; empty where a file does not say."""
     on_cpu: frozenset[str] = frozenset()
     """Backends, with precision, that compute on the CPU."""
+
+    def of(self, cell: Cell) -> Medians:
+        """Those of the run that counts."""
+        return self.cells[cell][self.run]
+
+    def repeats(self, besides: Collection[str] = ()) -> list[list[Medians]]:
+        """Of each cell the runs that are not `besides`: how far runs of one artifact lie apart."""
+        return [[medians for name, medians in runs.items() if name not in besides] for runs in self.cells.values()]
 
 
 def side_of(path: Path) -> Side:
@@ -68,6 +78,7 @@ def _side(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> Side:
         model=bundle.manifest.model,
         environment=here,
         where=known.get(here, {}),
+        run=runs[-1][0].run,
         cells=_cells(bundle, runs),
         runs=tuple(conditions_of(run[0]) for run in reversed(runs)),
         on_cpu=frozenset(_name(bundle, record) for run in runs for record in run if record.device == "cpu"),
@@ -79,9 +90,9 @@ def _name(bundle: Bundle, record: Measurement) -> str:
     return label(artifact, record.backend, record.device)
 
 
-def _cells(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> dict[Cell, tuple[Medians, ...]]:
+def _cells(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> dict[Cell, dict[str, Medians]]:
     """Those of the last run, with what earlier runs say of them."""
-    found: dict[Cell, list[Medians]] = {}
+    found: dict[Cell, dict[str, Medians]] = {}
     for run in reversed(runs):
         for record in run:
             if record.error or not record.latencies_ns:
@@ -89,8 +100,8 @@ def _cells(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> dict[Cell, 
             key = (_name(bundle, record), record.batch, record.boundary)
             if run is runs[-1] or key in found:
                 medians = stats.medians_by_replicate(record.latencies_ns, record.replicates)
-                found.setdefault(key, []).append(medians)
-    return {key: tuple(medians) for key, medians in found.items()}
+                found.setdefault(key, {})[record.run] = medians
+    return found
 
 
 def _of_file(path: Path) -> Side:
@@ -108,10 +119,11 @@ def _of_file(path: Path) -> Side:
         if len(reports) > 1:
             raise UsageError(f"{path}: holds {len(reports)} bundles; name a file of one")
         (report,) = reports
+        run = str(report.get("run", ""))
         cells = {
-            (row["subject"], int(row["batch"]), str(row["boundary"])): (
-                stats.medians_by_replicate(row["latencies_ns"], row["of_replicate"]),
-            )
+            (row["subject"], int(row["batch"]), str(row["boundary"])): {
+                run: stats.medians_by_replicate(row["latencies_ns"], row["of_replicate"])
+            }
             for row in report["rows"]
             if row["latencies_ns"]
         }
@@ -125,7 +137,14 @@ def _of_file(path: Path) -> Side:
     if not cells:
         raise UsageError(f"{path}: holds no measurements; take some with `pipeline bench`")
     return Side(
-        name=str(path), model=model, environment=environment, where=where, cells=cells, runs=runs, on_cpu=on_cpu
+        name=str(path),
+        model=model,
+        environment=environment,
+        where=where,
+        run=run,
+        cells=cells,
+        runs=runs,
+        on_cpu=on_cpu,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -189,13 +189,14 @@ def print_training(training: Any, *, as_json: bool) -> None:
     print(f"trained in {training.seconds:.1f} s  {figures}")
 
 
-def print_comparison(found: Any, *, as_json: bool) -> None:
+def print_comparison(found: Any, *, gate: Mapping[str, Any] | None, as_json: bool) -> None:
     """How many times as fast the new one is, cell by cell, and what the intervals carry."""
     from serve_bench.reports import _format as show
 
     if as_json:
         plain = [{**to_json(row), "ratio": row.ratio._asdict()} for row in found.rows]
-        print_json({"schema": 1, **{n: getattr(found, n) for n in ("base", "new", "only", "notes")}, "rows": plain})
+        told = {name: getattr(found, name) for name in ("base", "new", "only", "notes")}
+        print_json({"schema": 1, **told, "gate": gate, "rows": plain})
         return
     columns = [("backend", "left"), ("batch", "right"), ("base", "right"), ("new", "right")]
     columns += [("new against base [95 %]", "right"), ("", "left")]

@@ -95,21 +95,21 @@ def named(bundle: Records, name: str) -> Run:
 
 
 def also_kept(runs: Sequence[Run]) -> str:
-    """In words the newest run where an older one is shown, else the latest with more replicates or rows than the one
-    that is shown; empty without one."""
-    if not runs:
+    """In words the newest run where an older one is shown, else that of the same environment with the most rows, then
+    replicates, where it has more than the one that is shown; empty without one."""
+    if len(runs) < 2:
         return ""
     *others, shown = runs
-    most, widest = _extent(shown)
-    for run in reversed(others):
-        replicates, rows = _extent(run)
-        newer = run[0].started > shown[0].started
-        if newer or (run[0].environment == shown[0].environment and (replicates > most or rows > widest)):
-            here = f"the run shown has {most} and {widest}"
-            again = f"pipeline report BUNDLE --run {run[0].run} shows it"
-            which = f"{'the newer ' if newer else ''}run {run[0].run} of {run[0].started}"
-            return f"{which}, {replicates} replicates and {_rows(rows)} ({here}); {again}"
-    return ""
+    newest = max(others, key=lambda run: run[0].started)
+    newer = newest[0].started > shown[0].started
+    alike = [run for run in others if run[0].environment == shown[0].environment]
+    larger = max(alike, key=lambda run: (*_extent(run), run[0].started), default=shown)
+    if not newer and _extent(larger) <= _extent(shown):
+        return ""
+    run, which = (newest, "the newer ") if newer else (larger, "")
+    (rows, replicates), (widest, most) = _extent(run), _extent(shown)
+    which += f"run {run[0].run} of {run[0].started}, {replicates} replicates and {_rows(rows)}"
+    return f"{which} (the run shown has {most} and {widest}); pipeline report BUNDLE --run {run[0].run} shows it"
 
 
 def _rows(count: int) -> str:
@@ -117,7 +117,8 @@ def _rows(count: int) -> str:
 
 
 def _extent(run: Run) -> tuple[int, int]:
-    return taken(run[0]), len(run)
+    """Rows and replicates."""
+    return len(run), taken(run[0])
 
 
 def taken(record: Measurement) -> int:

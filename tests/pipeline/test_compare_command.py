@@ -7,7 +7,7 @@ import pytest
 
 from export.bundle.errors import UsageError
 from pipeline.compare import Slower, compared
-from pipeline.compare_sides import side_of
+from pipeline.compare_sides import Side, side_of
 
 
 def test_a_bundle_and_its_printed_measurements_are_the_same(made, run, tmp_path):
@@ -15,12 +15,11 @@ def test_a_bundle_and_its_printed_measurements_are_the_same(made, run, tmp_path)
     assert printed.returncode == 0, printed.stderr
     one, other = side_of(made.root), side_of(tmp_path / "base.json")
     assert (one.model, one.environment) == (other.model, other.environment)
-    assert {c: tuple(map(dict, m)) for c, m in one.cells.items()} == {
-        c: tuple(map(dict, m)) for c, m in other.cells.items()
-    }
+    assert {c: dict(one.of(c)) for c in one.cells} == {c: dict(other.of(c)) for c in other.cells}
     found = compared(one, other, anyway=False)
     assert {row.word for row in found.rows} == {"indistinguishable"}
     assert all(row.ratio.value == 1.0 for row in found.rows)
+    assert f"both sides hold run {one.run}: it is compared with itself" in found.notes
     found.raise_if_slower(0.0)
 
 
@@ -48,7 +47,11 @@ def test_the_gate_is_an_exit_status(base, run):
     assert result.returncode == 1
     assert "slower by more than 5%" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
-    rows = {(r["backend"], r["batch"]): r for r in json.loads(result.stdout)["rows"]}
+    document = json.loads(result.stdout)
+    gate = document["gate"]
+    assert (gate["share"], gate["passed"], gate["lacking"]) == (0.05, False, [])
+    assert ["onnxruntime-cpu", 1, "host"] in gate["slower"]
+    rows = {(r["backend"], r["batch"]): r for r in document["rows"]}
     assert rows["onnxruntime-cpu", 1]["word"] == "slower"
     assert rows["onnxruntime-cpu", 1]["ratio"]["value"] == pytest.approx(1 / 3, rel=0.01)
     assert rows["torchscript", 1]["word"] == "indistinguishable"
@@ -97,6 +100,32 @@ def test_a_file_that_is_none_is_one_line(tmp_path, text, words):
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match="no such bundle or file"):
         side_of(tmp_path / "none.json")
+
+
+def fixed(name, run, latest_ns, earlier_ns=()):
+    """A side of one cell: ten replicates of the run that counts, and of earlier ones."""
+    runs = {run: latest_ns} | {f"{run} {i}": ns for i, ns in enumerate(earlier_ns)}
+    medians = {n: {r: ns * (1 + r / 1e4) for r in range(10)} for n, ns in runs.items()}
+    return Side(name=name, model="m", environment="e", run=run, cells={("eager", 1, "host"): medians})
+
+
+def test_earlier_runs_do_not_hide_that_the_latest_is_slower():
+    found = compared(fixed("base", "a", 100e3), fixed("new", "b", 400e3, [100e3]), anyway=False)
+    assert found.rows[0].ratio.value == pytest.approx(0.25)
+    assert found.rows[0].ratio.high < 0.27
+    with pytest.raises(Slower):
+        found.raise_if_slower(0.05)
+
+
+def test_earlier_runs_say_how_far_runs_lie_apart():
+    new = fixed("new", "b", 90e3)
+    steady = compared(fixed("base", "a", 100e3, [100e3] * 4), new, anyway=False)
+    assert any("(from 4 repeated)" in note for note in steady.notes)
+    assert steady.rows[0].word == "faster"
+    moving = compared(fixed("base", "a", 100e3, [80e3, 120e3, 90e3]), new, anyway=False)
+    assert moving.rows[0].word == "indistinguishable"
+    alone = compared(fixed("base", "a", 100e3), new, anyway=False)
+    assert any("(given, for want of repeated runs)" in note for note in alone.notes)
 
 
 def test_cells_of_one_side_alone_are_named(base):
@@ -200,7 +229,10 @@ def test_both_are_measured_in_turns(made, run, tmp_path):
     document = in_turns(run, one, other, "--backend", "eager", "--backend", "onnxruntime-cpu")
     cells = {(r["backend"], r["batch"]) for r in document["rows"]}
     assert cells == {("eager", 1), ("onnxruntime-cpu", 1), ("onnxruntime-cpu float16", 1)}
-    assert document["notes"] == ["2 runs of each, in turns; the interval is over pairs"]
+    assert document["notes"] == [
+        "2 runs of each, in turns; the interval is over pairs, 9 times as wide as --alternate 6 makes it"
+    ]
+    assert document["gate"] is None
 
 
 def test_what_is_not_asked_for_closes_no_gate(base, run):

@@ -130,6 +130,8 @@ def test_a_larger_run_behind_the_one_that_is_shown_is_named():
     )
     before = replace(small("b"), started="2025-12-31T00:00:00+00:00")
     assert also_kept(whole_runs(bundle(before, *larger))) == ""
+    longer = replace(small("c"), facts=small("c").facts | {"replicates_taken": 12}, started="2026-01-01T12:00:00+00:00")
+    assert also_kept(whole_runs(bundle(*larger, longer, small("b")))).startswith("run a of ")
     elsewhere = [replace(r, environment="elsewhere") for r in larger]
     assert also_kept(whole_runs(bundle(*elsewhere, small("b")))) == ""
     assert also_kept([]) == ""
