@@ -55,6 +55,12 @@ class BundleError(PipelineError):
     pass
 
 
+class NoBundle(BundleError):
+    """Nothing to judge: a mistyped path is no verdict."""
+
+    exit_status = 2
+
+
 class BundleCorrupt(BundleError):
     pass
 

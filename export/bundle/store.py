@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from export.bundle.errors import BundleCorrupt, BundleError, BundleTooNew, Untrusted
+from export.bundle.errors import BundleCorrupt, BundleTooNew, NoBundle, Untrusted
 from export.bundle.files import canonical_json, digest_of, inside, sha256_of_bytes, sha256_of_file
 from export.bundle.trust import sealed_here
 from export.bundle.types import (
@@ -117,12 +117,12 @@ def record_body(line: bytes) -> dict[str, Any] | None:
 
 
 def read_manifest(payload: Path) -> tuple[Manifest, str]:
-    """The manifest of `payload` and its digest; raises BundleError, BundleCorrupt or BundleTooNew."""
+    """The manifest of `payload` and its digest; raises NoBundle, BundleCorrupt or BundleTooNew."""
     path = payload / MANIFEST
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BundleError(
+        raise NoBundle(
             f"{payload.parent}: no bundle there ({error.strerror}: {MANIFEST}); make one with `pipeline train-export`"
         ) from error
     try:

@@ -245,7 +245,7 @@ def test_the_command(bundle, tmp_path):
         ([bundle.root, "--format", "spdx"], 2, "unknown card format 'spdx'"),
         ([bundle.root, "-o", tmp_path], 2, "is a folder"),
         ([bundle.root, "-o", bundle.payload / "card.md"], 2, "lies inside payload/"),
-        ([tmp_path / "nothing"], 1, "no bundle there"),
+        ([tmp_path / "nothing"], 2, "no bundle there"),
     ):
         done = pipeline("card", *words)
         assert (done.exit_code, said in done.stderr, done.stderr.count("\n")) == (status, True, 1)
