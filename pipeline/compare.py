@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from export.bundle.errors import PipelineError, UsageError
+from export.bundle.errors import PipelineError, UsageError, some
 from export.bundle.store import Bundle
 from export.progress import Progress
 from pipeline.compare_sides import Cell, Side, newest
@@ -54,18 +54,16 @@ class Comparison:
         of the base, which nobody can vouch for; does nothing for None."""
         if share is None:
             return
-        wrong = [row for row in self.rows if compare.slower_by(row.ratio, share)]
-        if wrong:
+        if wrong := self._slower(share):
             worst = min(wrong, key=lambda row: row.ratio.value)
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise Slower(
                 f"{worst.backend} at batch {worst.batch} runs at {worst.ratio.value:.3f}× "
                 f"[{worst.ratio.low:.3f}, {worst.ratio.high:.3f}] of {self.base}: slower by more than {share:.0%}{more}"
             )
-        if lacking := self.only.get(self.base):
-            more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        if self._lacking:
             raise UsageError(
-                f"{self.new} lacks {', '.join(lacking[:3])}{more}, which {self.base} holds: no gate can pass them; "
+                f"{self.new} lacks {some(self._lacking)}, which {self.base} holds: no gate can pass them; "
                 "measure them, or name what counts with --backend and --batch"
             )
 
@@ -73,9 +71,16 @@ class Comparison:
         """What closes the gate at `share`, for machines; None without one."""
         if share is None:
             return None
-        slower = [[row.backend, row.batch, row.boundary] for row in self.rows if compare.slower_by(row.ratio, share)]
-        lacking = list(self.only.get(self.base, ()))
-        return {"share": share, "passed": not slower and not lacking, "slower": slower, "lacking": lacking}
+        slower = [[row.backend, row.batch, row.boundary] for row in self._slower(share)]
+        passed = not slower and not self._lacking
+        return {"share": share, "passed": passed, "slower": slower, "lacking": list(self._lacking)}
+
+    def _slower(self, share: float) -> list[Row]:
+        return [row for row in self.rows if compare.slower_by(row.ratio, share)]
+
+    @property
+    def _lacking(self) -> Sequence[str]:
+        return self.only.get(self.base, ())
 
     def seen_from(self, share: float) -> str:
         """From what slowdown on a gate at `share` closes, in words: at the median of the cells, and at worst."""

@@ -70,8 +70,10 @@ def _of_bundle(path: Path) -> Side:
 def _side(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> Side:
     """Runs of one environment, the newest last; earlier ones count where they were taken like it."""
     here = runs[-1][0].environment
-    last = conditions_of(runs[-1][0])
-    runs = [run for run in runs if alike(conditions_of(run[0]), last)]
+    conditions = [conditions_of(run[0]) for run in runs]
+    like = [(run, own) for run, own in zip(runs, conditions, strict=True) if alike(own, conditions[-1])]
+    names = {a.sha256: a for a in bundle.artifacts}
+    labelled = [[(label(names.get(r.artifact_sha256), r.backend, r.device), r) for r in run] for run, _ in like]
     known = {e["id"]: e for e in bundle.read("environment")}
     return Side(
         name=str(bundle.root),
@@ -79,25 +81,20 @@ def _side(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> Side:
         environment=here,
         where=known.get(here, {}),
         run=runs[-1][0].run,
-        cells=_cells(bundle, runs),
-        runs=tuple(conditions_of(run[0]) for run in reversed(runs)),
-        on_cpu=frozenset(_name(bundle, record) for run in runs for record in run if record.device == "cpu"),
+        cells=_cells(labelled),
+        runs=tuple(own for _, own in reversed(like)),
+        on_cpu=frozenset(name for run in labelled for name, record in run if record.device == "cpu"),
     )
 
 
-def _name(bundle: Bundle, record: Measurement) -> str:
-    artifact = next((a for a in bundle.artifacts if a.sha256 == record.artifact_sha256), None)
-    return label(artifact, record.backend, record.device)
-
-
-def _cells(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> dict[Cell, dict[str, Medians]]:
+def _cells(runs: Sequence[Sequence[tuple[str, Measurement]]]) -> dict[Cell, dict[str, Medians]]:
     """Those of the last run, with what earlier runs say of them."""
     found: dict[Cell, dict[str, Medians]] = {}
     for run in reversed(runs):
-        for record in run:
+        for name, record in run:
             if record.error or not record.latencies_ns:
                 continue
-            key = (_name(bundle, record), record.batch, record.boundary)
+            key = (name, record.batch, record.boundary)
             if run is runs[-1] or key in found:
                 medians = stats.medians_by_replicate(record.latencies_ns, record.replicates)
                 found.setdefault(key, {})[record.run] = medians

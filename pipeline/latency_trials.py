@@ -25,9 +25,9 @@ from export.progress import Silent
 from pipeline import bare_loop
 from serve_bench.cells import BASELINE, Cell, plan
 from serve_bench.latency import stats
-from serve_bench.latency.clock import COPIED
 from serve_bench.latency.overhead import null_overhead
 from serve_bench.latency.rounds import measure_bundle, real_samples
+from serve_bench.latency.run_conditions import conditions_of
 from serve_bench.latency.scenarios._base import Asked, named
 from serve_bench.latency.scenarios._run import measure_scenarios
 from serve_bench.latency.scenarios.overhead import loadgen_overhead
@@ -203,9 +203,7 @@ def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, dict[str, f
         ratio = stats.speed_ratio(bases[batch], own)
         if ratio is not None and own is not bases[batch]:
             found[f"{backend} {artifact}, {batch}"] = ratio.value
-    rounds = records[0].facts["calibration"]
-    machine = {"a fixed loop": [r[2] for r in rounds], f"a copy of {COPIED >> 20} MiB": [r[3] for r in rounds]}
-    return {"ratios": found, "machine": {name: stats.quantile(values, 0.5) for name, values in machine.items()}}
+    return {"ratios": found, "machine": dict(conditions_of(records[0]).machine_ns)}
 
 
 def whole_bench(bundle: Bundle) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from export.bundle.errors import DataError
+from export.bundle.errors import DataError, some
 from export.bundle.types import Preprocess, TensorSpec
 from serve_bench._images import scaled, takes_images
 from serve_bench.backends._base import Arrays
@@ -182,8 +182,7 @@ def _spelling(header: list[str], spellings: list[tuple[str, ...]]) -> tuple[str,
 
 
 def _columns(names: list[str]) -> str:
-    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"column {some} is" if len(names) == 1 else f"columns {some} are"
+    return f"column {some(names)} is" if len(names) == 1 else f"columns {some(names)} are"
 
 
 def _of_other_length(row: list[str], header: list[str]) -> str:

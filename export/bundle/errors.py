@@ -6,6 +6,7 @@ PipelineError                 one line: what is wrong, where, and what to do; ex
 ├── DataError                 a data set is missing, partial or corrupt
 ├── TrainingError             training cannot go on (a loss that is not finite, weights of another model)
 ├── BundleError               a bundle cannot be read or written
+│   ├── NoBundle              there is none at that path; exit status 2
 │   ├── BundleCorrupt         a file is not what the manifest says
 │   ├── BundleTooNew          the manifest was written by a later version
 │   ├── BundleBusy            another run holds the lock
@@ -22,7 +23,12 @@ PipelineError                 one line: what is wrong, where, and what to do; ex
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """ "a, b, c and 4 more": the first few, and how many are not named."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class PipelineError(Exception):

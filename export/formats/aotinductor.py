@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle.environment import cxx_compiler, inductor_cache, instruction_set, versions
-from export.bundle.errors import ExportError
+from export.bundle.errors import ExportError, some
 from export.bundle.types import Artifact, Json, Precision
 from export.formats._base import Source
 from export.formats._write import exporting, needs_torch, parent_content, record
@@ -188,8 +188,7 @@ def not_for_here(facts: Mapping[str, Json]) -> str | None:
         return f"the package does not say what CPU it was compiled for; {again}"
     lacking = [name for name in wanted if name not in present]
     if lacking:
-        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        return f"the package was compiled for a CPU with {lacking[0]}{more}, which this one has not; {again}"
+        return f"the package was compiled for a CPU with {some(lacking, 1)}, which this one has not; {again}"
     return None
 
 

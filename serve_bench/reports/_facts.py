@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import DatasetFacts, Measurement, Recipe
 from serve_bench.latency import drift, stats
-from serve_bench.latency.clock import COPIED
 from serve_bench.latency.gpu_state import held_down
 from serve_bench.latency.records import taken
+from serve_bench.latency.run_conditions import MACHINE
 from serve_bench.reports import _format as show
 
 if TYPE_CHECKING:
@@ -195,9 +195,10 @@ def _anew(run: Sequence[Measurement]) -> Iterator[str]:
 def _calibrated(rounds: Sequence[Sequence[int]]) -> str:
     """ "a fixed loop took 61.2 µs [60.9, 70.1], a copy of 8 MiB 1.2 ms [1.1, 1.4] over 40 rounds"."""
     replicates = [taken[0] for taken in rounds]
-    parts = [_moved("a fixed loop took", [taken[2] for taken in rounds], replicates)]
+    loop, copy = MACHINE.values()
+    parts = [_moved(f"{loop} took", [taken[2] for taken in rounds], replicates)]
     if all(len(taken) > 3 for taken in rounds):
-        parts.append(_moved(f"a copy of {COPIED >> 20} MiB", [taken[3] for taken in rounds], replicates))
+        parts.append(_moved(copy, [taken[3] for taken in rounds], replicates))
     return f"{', '.join(parts)} over {len(rounds)} rounds"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from export.bundle.errors import some
 from serve_bench.latency import drift, stats
 from serve_bench.latency.clock import SETTLED_WITHIN
 from serve_bench.reports import _format as show
@@ -59,9 +60,8 @@ def gaps(bundle: Bundle) -> Iterator[str]:
     """Records that are left out because they are damaged, and files of the payload that are not there."""
     damaged = bundle.damaged()
     if damaged:
-        more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
         yield (
-            f"Damaged records are left out: {', '.join(damaged[:3])}{more}, cut short or changed. What they held is "
+            f"Damaged records are left out: {some(damaged)}, cut short or changed. What they held is "
             "not in this report, which may show an older run instead."
         )
     missing = bundle.missing_files()
