@@ -63,14 +63,14 @@ def compare(
     options, progress = _options(**given), _progress(quiet)
     try:
         if pairs is not None:
-            found = alternate(base, new, pairs, options, progress)
+            found = alternate(base, new, pairs, options, progress, anyway=anyway)
         else:
             asked = context.get_parameter_source("batches") is click.core.ParameterSource.COMMANDLINE
             batches = options.batches if asked else ()
             sides = [only(side_of(path), options.backends, batches) for path in (base, new)]
             found = compared(*sides, anyway=anyway)
-    except PipelineError as error:
-        raise UsageError(str(error)) from error
+    except (PipelineError, OSError, MemoryError) as error:
+        raise UsageError(str(error) or "out of memory") from error
     if fail_if_slower is not None and (told := found.seen_from(fail_if_slower)):
         found = replace(found, notes=(*found.notes, told))
     print_comparison(found, gate=found.gate(fail_if_slower), as_json=as_json)

@@ -46,12 +46,14 @@ class Comparison:
     new: str
     rows: tuple[Row, ...]
     only: Mapping[str, tuple[str, ...]]
-    """Side → cells that the other has not."""
+    """Side → cells that the other has not, or not in every one of its runs."""
     notes: tuple[str, ...]
+    unjudged: tuple[str, ...] = ()
+    """Cells of both sides with fewer than two replicates on one of them: they have no ratio."""
 
     def raise_if_slower(self, share: float | None) -> None:
-        """Raises Slower where any interval lies below 1 / (1 + share), else UsageError where the new side lacks a cell
-        of the base, which nobody can vouch for; does nothing for None."""
+        """Raises Slower where any interval lies below 1 / (1 + share), else UsageError where nobody can vouch for a
+        cell of the base: the new side lacks it, or one of them has too few replicates; does nothing for None."""
         if share is None:
             return
         if wrong := self._slower(share):
@@ -66,14 +68,19 @@ class Comparison:
                 f"{self.new} lacks {some(self._lacking)}, which {self.base} holds: no gate can pass them; "
                 "measure them, or name what counts with --backend and --batch"
             )
+        if self.unjudged:
+            raise UsageError(
+                f"{some(self.unjudged)}: fewer than two replicates on a side give no interval, and no gate can pass "
+                "that; measure again, or name what counts with --backend and --batch"
+            )
 
     def gate(self, share: float | None) -> dict[str, Any] | None:
         """What closes the gate at `share`, for machines; None without one."""
         if share is None:
             return None
         slower = [[row.backend, row.batch, row.boundary] for row in self._slower(share)]
-        passed = not slower and not self._lacking
-        return {"share": share, "passed": passed, "slower": slower, "lacking": list(self._lacking)}
+        lacking = [*self._lacking, *self.unjudged]
+        return {"share": share, "passed": not slower and not lacking, "slower": slower, "lacking": lacking}
 
     def _slower(self, share: float) -> list[Row]:
         return [row for row in self.rows if compare.slower_by(row.ratio, share)]
@@ -98,8 +105,7 @@ class Comparison:
 def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
     """Cell by cell; raises UsageError where the sides cannot be compared: no cell in common, or, unless `anyway`,
     another model, another environment, or runs that were taken otherwise."""
-    if base.model != new.model and not anyway:
-        raise UsageError(f"{base.name} measures {base.model} and {new.name} {new.model}; --anyway compares them still")
+    _check_models((base.name, new.name), (base.model, new.model), anyway=anyway)
     notes = []
     if base.environment != new.environment:
         words = "; ".join(_unlike_environments(base.where, new.where)) or f"{base.environment} and {new.environment}"
@@ -133,9 +139,15 @@ def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
         base=base.name,
         new=new.name,
         rows=tuple(row for row in rows if row),
-        only=_only(base, new),
+        only=_only(base.name, [base], new.name, [new]),
         notes=tuple(notes),
+        unjudged=_unjudged(common, rows),
     )
+
+
+def _check_models(names: Sequence[object], models: Sequence[str], *, anyway: bool) -> None:
+    if models[0] != models[1] and not anyway:
+        raise UsageError(f"{names[0]} measures {models[0]} and {names[1]} {models[1]}; --anyway compares them still")
 
 
 def _machine(base: Side, new: Side, shifts: Mapping[str, float]) -> str:
@@ -166,14 +178,22 @@ def _median(runs: Sequence[Medians]) -> float:
     return stats.quantile([value for run in runs for value in run.values()], 0.5)
 
 
-def _only(base: Side, new: Side) -> dict[str, tuple[str, ...]]:
-    def names(cells: Iterator[Cell]) -> tuple[str, ...]:
-        return tuple(f"{name} at batch {batch}" for name, batch, _ in cells)
+def _only(base: str, ours: Sequence[Side], new: str, theirs: Sequence[Side]) -> dict[str, tuple[str, ...]]:
+    """By the name of a side, the cells that any of its runs holds and not every run of the other."""
 
-    return {
-        base.name: names(c for c in base.cells if c not in new.cells),
-        new.name: names(c for c in new.cells if c not in base.cells),
-    }
+    def lacked(held: Sequence[Side], other: Sequence[Side]) -> tuple[str, ...]:
+        cells = dict.fromkeys(cell for side in held for cell in side.cells)
+        return tuple(_named(cell) for cell in cells if not all(cell in side.cells for side in other))
+
+    return {base: lacked(ours, theirs), new: lacked(theirs, ours)}
+
+
+def _named(cell: Cell) -> str:
+    return f"{cell[0]} at batch {cell[1]}"
+
+
+def _unjudged(cells: Sequence[Cell], rows: Sequence[Row | None]) -> tuple[str, ...]:
+    return tuple(_named(cell) for cell, row in zip(cells, rows, strict=True) if row is None)
 
 
 def _unlike_environments(base: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
@@ -199,18 +219,23 @@ def _few(pairs: int) -> str:
     return f", {here / more:.0f} times as wide as --alternate 6 makes it"
 
 
-def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Progress) -> Comparison:
+def alternate(
+    base: Path, new: Path, pairs: int, options: Options, progress: Progress, *, anyway: bool = False
+) -> Comparison:
     """Measures both, `pairs` times each, taking turns; the order of a pair changes from one to the next.
 
-    The runs are kept, and reports go on showing what they showed before.
+    The runs are kept, and reports go on showing what they showed before. A cell that any run lacks has no ratio and is
+    named. Raises UsageError for a path that is no bundle and, unless `anyway`, for another model.
     """
     from pipeline.judge import write_reports
     from pipeline.run import bench_paths
 
+    titles = []
     for path in (base, new):
         if not path.is_dir():
             raise UsageError(f"{path}: is no bundle, and --alternate measures two")
-        Bundle.open(path)
+        titles.append(Bundle.open(path).manifest.title)
+    _check_models((base, new), titles, anyway=anyway)
     shown = {path: whole_runs(Bundle.open(path))[-1:] for path in (base, new)}
     first: list[Side] = []
     second: list[Side] = []
@@ -235,6 +260,7 @@ def alternate(base: Path, new: Path, pairs: int, options: Options, progress: Pro
         base=str(base),
         new=str(new),
         rows=tuple(row for row in rows if row),
-        only=_only(first[0], second[0]),
+        only=_only(str(base), first, str(new), second),
+        unjudged=_unjudged(common, rows),
         notes=(f"{pairs} runs of each, in turns; the interval is over pairs{_few(pairs)}",),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,7 +78,7 @@ def _side(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> Side:
     known = {e["id"]: e for e in bundle.read("environment")}
     return Side(
         name=str(bundle.root),
-        model=bundle.manifest.model,
+        model=bundle.manifest.title,
         environment=here,
         where=known.get(here, {}),
         run=runs[-1][0].run,
@@ -119,12 +120,12 @@ def _of_file(path: Path) -> Side:
         run = str(report.get("run", ""))
         cells = {
             (row["subject"], int(row["batch"]), str(row["boundary"])): {
-                run: stats.medians_by_replicate(row["latencies_ns"], row["of_replicate"])
+                run: stats.medians_by_replicate(_latencies(row["latencies_ns"]), row["of_replicate"])
             }
             for row in report["rows"]
             if row["latencies_ns"]
         }
-        model, environment = str(report["model"]).split()[0], str(report["environment_id"])
+        model, environment = str(report["model"]), str(report["environment_id"])
         where = report.get("environment") or {}
         told = report.get("conditions")
         runs = (from_json(RunConditions, told),) if told else ()
@@ -143,6 +144,14 @@ def _of_file(path: Path) -> Side:
         runs=runs,
         on_cpu=on_cpu,
     )
+
+
+def _latencies(values: Sequence[float]) -> Sequence[float]:
+    """As they are; raises ValueError where one is no time that a run can take."""
+    for value in values:
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"a latency of {value:g} ns")
+    return values
 
 
 def only(side: Side, backends: Sequence[str], batches: Sequence[int]) -> Side:

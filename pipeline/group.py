@@ -10,6 +10,9 @@ from typing import Any
 
 import click
 
+DEFECT = 70
+"""Exit status of an error that nobody foresaw (EX_SOFTWARE of sysexits.h): 1 would read as a failed verdict."""
+
 
 class Terminated(KeyboardInterrupt):
     """By SIGTERM: what is open is closed as at Ctrl-C."""
@@ -47,6 +50,8 @@ class Group(click.Group):
             _end(f"{where}{error.strerror or error}{full}", 1)
         except MemoryError:
             _end("out of memory; close other programs or choose smaller batches", 1)
+        except Exception as error:
+            _end(f"{type(error).__name__}: {error}; this is a defect of pipeline's: --debug shows where", DEFECT)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         from export.bundle.errors import UnknownName

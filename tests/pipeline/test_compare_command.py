@@ -2,12 +2,16 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from export.bundle.errors import UsageError
-from pipeline.compare import Slower, compared
+from export.bundle.store import Bundle, manifest_bytes
+from export.progress import Silent
+from pipeline.compare import Slower, alternate, compared
 from pipeline.compare_sides import Side, side_of
+from pipeline.options import Options
 
 
 def test_a_bundle_and_its_printed_measurements_are_the_same(made, run, tmp_path):
@@ -37,8 +41,15 @@ def slower(path, factor, backend="onnxruntime-cpu", **more):
 
 @pytest.fixture
 def base(made, run, tmp_path):
-    assert run("report", made.root, "--format", "json", "-o", tmp_path / "base.json").returncode == 0
-    return tmp_path / "base.json"
+    """What the bundle's report holds, with latencies of a machine that never stirs: five replicates, 0.04 % apart."""
+    path = tmp_path / "base.json"
+    assert run("report", made.root, "--format", "json", "-o", path).returncode == 0
+    document = json.loads(path.read_text())
+    for row in document["reports"][0]["rows"]:
+        row["of_replicate"] = [r for r in range(5) for _ in range(4)]
+        row["latencies_ns"] = [100_000 * row["batch"] + 10 * r for r in row["of_replicate"]]
+    path.write_text(json.dumps(document))
+    return path
 
 
 def test_the_gate_is_an_exit_status(base, run):
@@ -75,6 +86,13 @@ def test_unlike_things_are_not_compared_unless_told(base, tmp_path):
     assert any("unlike environments" in note for note in found.notes)
     with pytest.raises(UsageError, match=r"measures cnn and .* mlp; --anyway"):
         compared(side_of(base), side_of(slower(base, 1.25, model="mlp")), anyway=False)
+    with pytest.raises(UsageError, match=r"measures cnn and .* cnn width=2; --anyway"):
+        compared(side_of(base), side_of(slower(base, 1.25, model="cnn width=2")), anyway=False)
+
+
+def with_latencies(values):
+    row = f'{{"subject": "eager", "batch": 1, "boundary": "host", "latencies_ns": {values}, "of_replicate": [0, 1]}}'
+    return f'{{"schema": 1, "reports": [{{"rows": [{row}], "model": "m", "environment_id": "e", "subjects": []}}]}}'
 
 
 @pytest.mark.parametrize(
@@ -89,6 +107,10 @@ def test_unlike_things_are_not_compared_unless_told(base, tmp_path):
             "no measurement file of one",
         ),
         ('{"schema": 1, "reports": [{"rows": [], "model": "m", "environment_id": "e"}]}', "holds no measurements"),
+        (with_latencies("[100, 0]"), "a latency of 0 ns"),
+        (with_latencies("[100, -5]"), "a latency of -5 ns"),
+        (with_latencies("[100, Infinity]"), "a latency of inf ns"),
+        (with_latencies("[NaN, 100]"), "a latency of nan ns"),
     ],
 )
 def test_a_file_that_is_none_is_one_line(tmp_path, text, words):
@@ -194,6 +216,46 @@ def test_a_row_that_the_new_side_lacks_passes_no_gate(base, run):
     assert named.returncode == 0, named.stderr
 
 
+def test_a_row_of_one_replicate_passes_no_gate(base, run):
+    document = json.loads(base.read_text())
+    for row in document["reports"][0]["rows"]:
+        if row["subject"] == "torchscript":
+            row["of_replicate"] = [0] * len(row["latencies_ns"])
+    few = base.with_name("few.json")
+    few.write_text(json.dumps(document))
+    gate = run("compare", base, few, "--fail-if-slower", "5%", "--json")
+    assert gate.returncode == 2
+    assert "torchscript at batch 1, torchscript at batch 8: fewer than two replicates on a side" in gate.stderr
+    assert json.loads(gate.stdout)["gate"]["passed"] is False
+    assert run("compare", base, few).returncode == 0
+
+
+def test_a_form_that_dies_in_a_later_pair_passes_no_gate(made, monkeypatch, tmp_path):
+    one, other = (shutil.copytree(made.root, tmp_path / name) for name in ("one", "other"))
+    cells = {name: {"r": {r: 1e5 + r for r in range(3)}} for name in (("eager", 1, "host"), ("torchscript", 1, "host"))}
+    whole = Side(name="", model="m", environment="e", run="r", cells=cells)
+    broken = replace(whole, cells={("eager", 1, "host"): cells["eager", 1, "host"]})
+    taken = {one: [whole, whole], other: [whole, broken]}
+    monkeypatch.setattr("pipeline.run.bench_paths", lambda paths, options, progress: iter(()))
+    monkeypatch.setattr("pipeline.compare.newest", lambda path: taken[path].pop(0))
+    found = alternate(one, other, 2, Options(), Silent())
+    assert found.only == {str(one): ("torchscript at batch 1",), str(other): ()}
+    assert [(row.backend, row.word) for row in found.rows] == [("eager", "indistinguishable")]
+    assert found.gate(0.05)["passed"] is False
+    with pytest.raises(UsageError, match="lacks torchscript at batch 1"):
+        found.raise_if_slower(0.05)
+
+
+def test_other_models_are_not_measured_in_turns_unless_told(made, tmp_path, run):
+    one = shutil.copytree(made.root, tmp_path / "one")
+    manifest = one / "payload/manifest.json"
+    manifest.write_bytes(manifest_bytes(replace(Bundle.open(one).manifest, variant="width=2")))
+    result = run("compare", made.root, one, "--alternate", "2")
+    assert result.returncode == 2
+    assert "measures cnn and" in result.stderr
+    assert "cnn width=2; --anyway" in result.stderr
+
+
 def in_turns(run, one, other, *words):
     """What `compare --alternate 2` prints of two bundles."""
     quick = ("--batch", "1", "--budget", "0.3", "--replicates", "2", "--json")
@@ -203,7 +265,6 @@ def in_turns(run, one, other, *words):
 
 
 def test_a_bundle_against_itself_is_measured_twice(made, run, tmp_path):
-    from export.bundle.store import Bundle
     from serve_bench.latency.records import whole_runs
 
     one = shutil.copytree(made.root, tmp_path / "one")
