@@ -80,6 +80,7 @@ class Child:
     def handle(self, request: Mapping[str, Any]) -> Any:
         known: dict[str, Callable[..., Any]] = {
             "open": self.open,
+            "examine": self.examine,
             "answer": self.answer,
             "load_inputs": self.load_inputs,
             "warm_up": self.warm_up,
@@ -100,31 +101,31 @@ class Child:
         session = chosen.open(record, device, threads)
         open_ns = time.perf_counter_ns() - started
         self._open[key] = (session, record)
-        precision, evidence = session.precision
-        return to_json(
-            {
-                "settings": session.settings,
-                "precision": precision,
-                "precision_evidence": evidence,
-                "open_ns": open_ns,
-            }
-        )
+        return to_json({"settings": session.settings, "open_ns": open_ns})
 
-    def answer(self, key: str, inputs: str, batch: int) -> str:
+    def examine(self, key: str) -> Any:
+        session, _ = self._open[key]
+        precision, evidence = session.precision
+        return {"precision": precision, "precision_evidence": evidence}
+
+    def answer(self, key: str, inputs: str, batch: int) -> Any:
         session, artifact = self._open[key]
         parts: dict[str, list[npt.NDArray[np.generic]]] = {s.name: [] for s in artifact.outputs}
+        run_ns = 0
         for piece, count in slices(artifact.inputs, exchange.read_arrays(Path(inputs)), batch):
+            started = time.perf_counter_ns()
             session.bind(piece)
             session.run()
             session.sync()
             outputs = session.outputs()
+            run_ns += time.perf_counter_ns() - started
             for spec in artifact.outputs:
                 parts[spec.name].append(np.take(outputs[spec.name], range(count), axis=batch_axis(spec) or 0))
         axes = {s.name: batch_axis(s) or 0 for s in artifact.outputs}
         self._files += 1
         path = self._directory / f"{os.getpid()}-{self._files}{exchange.SUFFIX}"
         whole = {name: np.concatenate(values, axis=axes[name]) for name, values in parts.items()}
-        return str(exchange.write_arrays(path, whole))
+        return {"path": str(exchange.write_arrays(path, whole)), "run_ns": run_ns}
 
     def load_inputs(self, path: str) -> None:
         self._inputs = exchange.read_arrays(Path(path))

@@ -41,15 +41,26 @@ REAP_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenedFacts:
-    """What a session says of itself once it is open."""
+class Started:
+    """What a session says of itself as it is opened."""
 
     settings: dict[str, Json]
-    precision: Precision
-    """What its arithmetic runs in; weights stored narrower than that are named in the evidence."""
-    precision_evidence: str
     open_ns: int
     """From the call of `Backend.open` to its return, libraries that were not preloaded included."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examined:
+    """What its arithmetic was found to run in."""
+
+    precision: Precision
+    """Weights stored narrower than that are named in the evidence."""
+    precision_evidence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedFacts(Started, Examined):
+    """Both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,25 +89,43 @@ class Worker:
         self._ended = ""
 
     def open(self, key: str, backend: str, artifact: Artifact, device: str, threads: int) -> OpenedFacts:
-        """Opens `artifact` (absolute path, sha256 checked by the bundle) under a key of the caller's choice."""
+        """Opens `artifact` (absolute path, sha256 checked by the bundle) under a key of the caller's choice, and finds
+        out what it computes in."""
+        started = self.start(key, backend, artifact, device, threads)
+        return OpenedFacts(**vars(started), **vars(self.examine(key)))
+
+    def start(
+        self, key: str, backend: str, artifact: Artifact, device: str, threads: int, limit_s: float | None = None
+    ) -> Started:
+        """Opens it and no more; ended after `limit_s` seconds."""
         from export.bundle.types import to_json
 
         self._backends[key] = backend
-        answer = self._ask(
-            "open", key, backend=backend, artifact=to_json(artifact), device=device, threads=threads, key=key
-        )
-        return OpenedFacts(**answer)
+        asked = {"backend": backend, "artifact": to_json(artifact), "device": device, "threads": threads, "key": key}
+        return Started(**self._ask("open", key, limit_s=limit_s, **asked))
+
+    def examine(self, key: str) -> Examined:
+        """What an open session computes in. That may open a second one and load libraries (a float16 graph on ONNX
+        Runtime), so that nothing is timed after it that is to be a process's first."""
+        return Examined(**self._ask("examine", key, key=key))
 
     def answer(self, key: str, inputs: Path | Arrays, batch: int) -> dict[str, npt.NDArray[np.generic]]:
         """Outputs by name for all samples of model-ready inputs, run in batches, the last one smaller."""
+        return self.timed_answer(key, inputs, batch)[0]
+
+    def timed_answer(
+        self, key: str, inputs: Path | Arrays, batch: int
+    ) -> tuple[dict[str, npt.NDArray[np.generic]], int]:
+        """The same with the nanoseconds of its runs, copies in and out included (boundary `host`)."""
         from serve_bench.exchange import read_arrays
 
         path = inputs if isinstance(inputs, Path) else self._written(inputs)
-        reply = Path(self._ask("answer", key, key=key, inputs=str(path), batch=batch))
+        reply = self._ask("answer", key, key=key, inputs=str(path), batch=batch)
+        written = Path(reply["path"])
         try:
-            return read_arrays(reply)
+            return read_arrays(written), int(reply["run_ns"])
         finally:
-            reply.unlink(missing_ok=True)
+            written.unlink(missing_ok=True)
             if path is not inputs:
                 path.unlink(missing_ok=True)
 
@@ -107,8 +136,11 @@ class Worker:
         if file is not path:
             file.unlink(missing_ok=True)
 
-    def warm_up(self, key: str, batch: int, boundary: str, limit_s: float) -> Warm:
-        return Warm(**self._ask("warm_up", key, key=key, batch=batch, boundary=boundary, within_s=limit_s))
+    def warm_up(self, key: str, batch: int, boundary: str, within_s: float, limit_s: float | None = None) -> Warm:
+        """Runs until the running median has settled, or for `within_s` seconds after the first; ended after
+        `limit_s`."""
+        asked = {"key": key, "batch": batch, "boundary": boundary, "within_s": within_s}
+        return Warm(**self._ask("warm_up", key, limit_s=limit_s, **asked))
 
     def measure(
         self, key: str, batch: int, boundary: str, runs: int, offset: int, limit_s: float | None = None
@@ -193,7 +225,7 @@ class Worker:
         return reply["ok"]
 
     def _end(self, name: str, why: str, limit_s: float = REAP_S) -> NoReturn:
-        from export.bundle.errors import WorkerDied
+        from export.bundle.errors import WorkerDied, WorkerHung
 
         self._channel.close()
         self._ended = why or "it ended"
@@ -201,7 +233,7 @@ class Worker:
         self._ended = why or how_it_ended(status)
         last = last_line(self._log)
         said = f"; its last words: {last}" if last else ""
-        raise WorkerDied(f"{name}: its process ended: {self._ended}{said}")
+        raise (WorkerHung if why else WorkerDied)(f"{name}: its process ended: {self._ended}{said}")
 
     def _written(self, arrays: Arrays) -> Path:
         from serve_bench.exchange import SUFFIX, write_arrays

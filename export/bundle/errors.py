@@ -17,6 +17,7 @@ PipelineError                 one line: what is wrong, where, and what to do; ex
 ├── BackendUnavailable        the backend cannot run here; says why and the remedy
 ├── BackendFailed             the backend broke while it ran
 │   └── WorkerDied            the child process ended (a native crash, a kill)
+│       └── WorkerHung        it gave no answer within its time and was ended
 └── VerdictFailed             an exported form does not compute what the model computes
 """
 
@@ -104,6 +105,10 @@ class BackendFailed(PipelineError):
 
 
 class WorkerDied(BackendFailed):
+    pass
+
+
+class WorkerHung(WorkerDied):
     pass
 
 

@@ -123,9 +123,8 @@ def _started(workers: Workers, cell: Cell, record: ColdStart, inputs: Path) -> C
     try:
         begin = time.perf_counter_ns()
         worker = workers.spawn(backend.family, backend.preload, fresh=True)
-        opened = worker.open(cell.key, cell.backend, cell.artifact, cell.device, record.threads)
-        ready = time.perf_counter_ns()
-        worker.answer(cell.key, inputs, 1)
+        opened = worker.start(cell.key, cell.backend, cell.artifact, cell.device, record.threads)
+        _, run_ns = worker.timed_answer(cell.key, inputs, 1)
         end = time.perf_counter_ns()
         peak = worker.peak_memory().get("peak_resident")
         gpu = gpu_state.memory_of(worker.pid) if cell.device == "cuda" else None
@@ -133,7 +132,7 @@ def _started(workers: Workers, cell: Cell, record: ColdStart, inputs: Path) -> C
             record,
             total_ns=(*record.total_ns, end - begin),
             open_ns=(*record.open_ns, opened.open_ns),
-            first_run_ns=(*record.first_run_ns, end - ready),
+            first_run_ns=(*record.first_run_ns, run_ns),
             peak_bytes=(*record.peak_bytes, *([peak] if peak else [])),
             gpu_bytes=(*record.gpu_bytes, *([gpu] if gpu else [])),
         )

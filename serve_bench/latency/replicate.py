@@ -9,19 +9,17 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.bundle.environment import available_cores
-from export.bundle.errors import PipelineError, WorkerDied
+from export.bundle.errors import PipelineError, WorkerDied, WorkerHung
 from export.bundle.types import to_json
 from serve_bench.latency import cores
 from serve_bench.latency.clock import calibrate, calibrate_copy
-from serve_bench.latency.gpu_state import GpuState
+from serve_bench.latency.conditions import Conditions
 from serve_bench.latency.schedule import allot, plan_rounds
 from serve_bench.latency.subject import Subject, Taken
 
@@ -32,36 +30,8 @@ WARM_UP_LIMIT_S = 0.2
 """Of one subject in one replicate; a first run that compiles may take longer, it is one run."""
 
 HANG_S, HANG_FACTOR = 30.0, 20.0
-"""A turn that takes longer than both, the second times what was expected, is ended: it hangs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Conditions:
-    """What is the same for every replicate of a run."""
-
-    inputs: Path
-    """Model-ready real samples, as `exchange` writes them."""
-    threads: int
-    isolate: bool
-    """A fresh interpreter for every session, none shared or forked."""
-    lanes: int
-    """Processes that are set up at a time."""
-    least: int
-    """Timed runs of a subject in one replicate."""
-    most: int
-    where: cores.Topology | None = None
-    """What to draw cores from; None where a process cannot be bound to one."""
-    gpus: Callable[[], Sequence[GpuState]] = list
-    """Their state now; none where no GPU is measured."""
-
-
-def lanes_of(subjects: Sequence[Subject], threads: int, where: cores.Topology | None = None) -> int:
-    """Processes to set up at a time: as many as have cores of their own; one where a device is not the CPU, which they
-    would share."""
-    if any(subject.cell.device != "cpu" for subject in subjects):
-        return 1
-    room = min(map(len, where.homes(threads))) if where else available_cores()
-    return max(1, room // threads)
+"""A turn that takes longer than both, the second times what was expected, is ended: it hangs. So is opening and warming
+up in all replicates but a subject's first, which may compile and has the worker's own limit."""
 
 
 class Lost(Exception):
@@ -94,8 +64,8 @@ class Replicate:
     conditions: Conditions
     rng: random.Random
     seconds: Seconds
-    known_ns: Mapping[int, float] = field(default_factory=dict)
-    """Run times as earlier replicates measured them: what was warmed up beside another process took longer."""
+    before: Mapping[int, Taken] = field(default_factory=dict)
+    """What earlier replicates took of these subjects; those that have none yet may be left out."""
     taken: dict[int, Taken] = field(default_factory=dict)
     over_ns: float = 0.0
     gpu_rounds: list[dict[str, Any]] = field(default_factory=list)
@@ -124,6 +94,8 @@ class Replicate:
                 self._bind()
             with self.seconds.of("measuring"), cores.bound(self.cores):
                 self._measure(budget_ns)
+            with self.seconds.of("set-up"):
+                self._examine()
         finally:
             with self.seconds.of("ending"):
                 self._end()
@@ -151,9 +123,13 @@ class Replicate:
 
     @contextmanager
     def _guard(self, indices: Sequence[int]) -> Iterator[None]:
-        """Books an error on the subjects that met it; the death of a process voids the replicate."""
+        """Books an error on the subjects that met it; the death of a process voids the replicate, and one that hung is
+        the fault of all subjects of its session, since each would wait as long."""
         try:
             yield
+        except WorkerHung as error:
+            session = {self.subjects[i].session for i in indices}
+            raise Lost([i for i, s in self.subjects.items() if s.session in session], str(error)) from error
         except WorkerDied as error:
             raise Lost(indices, str(error)) from error
         except PipelineError as error:
@@ -232,12 +208,38 @@ class Replicate:
             return
         subject = self.subjects[indices[0]]
         with self._guard(indices):
-            facts = self._worker(indices[0]).open(
-                subject.session, subject.cell.backend, subject.artifact, subject.cell.device, self.conditions.threads
+            facts = self._worker(indices[0]).start(
+                subject.session,
+                subject.cell.backend,
+                subject.artifact,
+                subject.cell.device,
+                self.conditions.threads,
+                self._limit_s(self._before(indices[0]).open_ns),
             )
             for i in indices:
                 self.taken[i].open_ns.append(int(facts.open_ns))
-                self.taken[i].precision, self.taken[i].settings = facts.precision, facts.settings
+                self.taken[i].settings = facts.settings
+
+    def _before(self, index: int) -> Taken:
+        return self.before.get(index) or Taken()
+
+    @staticmethod
+    def _limit_s(known_ns: Sequence[int]) -> float | None:
+        """Of what took `known_ns` in earlier replicates; None, the worker's own, in a subject's first."""
+        return max(HANG_S, HANG_FACTOR * median(known_ns) / 1e9) if known_ns else None
+
+    def _examine(self) -> None:
+        """Finds out what the sessions of a subject's first replicate compute in: once their runs are timed, since it
+        may open another session beside them."""
+        first: dict[str, list[int]] = {}
+        for i in self._alive():
+            if self._before(i).precision is None:
+                first.setdefault(self.subjects[i].session, []).append(i)
+        for session, indices in first.items():
+            with self._guard(indices):
+                found = self._worker(indices[0]).examine(session)
+                for i in indices:
+                    self.taken[i].precision = found.precision
 
     def _warm_up(self, indices: Sequence[int]) -> None:
         """One session from its smallest batch to its largest: its first run is then the session's very first, and what
@@ -245,7 +247,10 @@ class Replicate:
         for i in sorted(indices, key=lambda i: self.subjects[i].batch):
             subject, taken = self.subjects[i], self.taken[i]
             with self._guard([i]):
-                warm = self._worker(i).warm_up(subject.session, subject.batch, subject.boundary, WARM_UP_LIMIT_S)
+                limit_s = self._limit_s(self._before(i).first_run_ns)
+                warm = self._worker(i).warm_up(
+                    subject.session, subject.batch, subject.boundary, WARM_UP_LIMIT_S, limit_s
+                )
                 self._run_ns[i] = float(warm.median_ns)
                 taken.first_run_ns.append(int(warm.first_run_ns))
                 taken.warm_up_runs.append(warm.runs)
@@ -262,7 +267,8 @@ class Replicate:
 
     def _measure(self, budget_ns: float) -> None:
         alive = self._alive()
-        run_ns = [self.known_ns.get(i, self._run_ns[i]) for i in alive]
+        # As earlier replicates measured them: what was warmed up beside another process took longer.
+        run_ns = [median(self._before(i).latencies_ns) or self._run_ns[i] for i in alive]
         share = allot(run_ns, budget_ns, self.conditions.least, self.conditions.most)
         self.over_ns = share.over_ns
         offsets = dict.fromkeys(alive, self.number * self.conditions.most)

@@ -28,10 +28,11 @@ from serve_bench.cells import Cell, backend_named
 from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.latency import gpu_state
 from serve_bench.latency.clock import Settled, settle, timed_runs
+from serve_bench.latency.conditions import Conditions, lanes_of
 from serve_bench.latency.cores import topology
 from serve_bench.latency.enough import Width, ended, share_s, width
 from serve_bench.latency.peak import with_peaks
-from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, lanes_of, median
+from serve_bench.latency.replicate import Lost, Replicate, Seconds, median
 from serve_bench.latency.run_record import Run, record_of
 from serve_bench.latency.schedule import BUDGET_S, ROUNDS, cost_ns, least_runs, most_runs
 from serve_bench.latency.subject import Subject, Taken
@@ -210,7 +211,7 @@ def _replicates(
             conditions=conditions,
             rng=rng,
             seconds=seconds,
-            known_ns={i: median(taken[i].latencies_ns) for i in running if taken[i].latencies_ns},
+            before={i: taken[i] for i in running},
         )
         try:
             replicate.run(workers, share * 1e9)

@@ -70,4 +70,4 @@ class Taken:
         for name in lists:
             getattr(self, name).extend(getattr(other, name))
         self.unsettled += other.unsettled
-        self.precision, self.settings = other.precision, other.settings
+        self.precision, self.settings = other.precision or self.precision, other.settings

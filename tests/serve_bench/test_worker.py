@@ -105,6 +105,16 @@ def test_an_output_of_another_shape_than_was_promised_is_one_line(tiny_onnx):
     _check_shapes(free, 4, {name: np.zeros((4, 9))})
 
 
+def test_memory_that_does_not_suffice_is_an_error_of_that_batch_and_the_process_goes_on(workers, tiny_onnx):
+    """The inputs of this batch alone are 256 TB."""
+    worker = spawn(workers, "null")
+    worker.load_inputs({"image": tiny_onnx.images})
+    worker.open("k", "null", tiny_onnx.artifacts["onnx"], "cpu", 1)
+    with pytest.raises(BackendFailed, match=r"not enough memory: ask for a smaller batch"):
+        worker.warm_up("k", 1 << 40, "host", 0.05)
+    assert worker.warm_up("k", 4, "host", 0.05).runs >= 2
+
+
 def test_errors_come_back_typed_and_in_one_line(workers, tiny_onnx, tmp_path):
     from tiny_network import artifact
 
@@ -213,7 +223,13 @@ def test_a_file_in_the_current_folder_is_not_imported_in_a_librarys_stead(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("status", "words"), [(signal.SIGSEGV, "killed by SIGSEGV"), (3 << 8, "exit status 3"), (0, "exit status 0")]
+    ("status", "words"),
+    [
+        (signal.SIGSEGV, "killed by SIGSEGV"),
+        (signal.SIGKILL, "killed by SIGKILL, as the system does where memory runs out: ask for a smaller batch"),
+        (3 << 8, "exit status 3"),
+        (0, "exit status 0"),
+    ],
 )
 def test_how_it_ended(status, words):
     assert how_it_ended(status) == words

@@ -16,8 +16,9 @@ from export.bundle.types import Artifact, Json
 from serve_bench._child import fixed_batch, sample_count
 from serve_bench.cells import Cell, backend_named
 from serve_bench.exchange import SUFFIX, write_arrays
+from serve_bench.latency.conditions import Conditions, lanes_of
 from serve_bench.latency.cores import topology
-from serve_bench.latency.replicate import Conditions, Lost, Replicate, Seconds, lanes_of, median
+from serve_bench.latency.replicate import Lost, Replicate, Seconds, median
 from serve_bench.latency.schedule import cost_ns, least_runs, most_runs
 from serve_bench.latency.subject import Subject, Taken
 from serve_bench.latency.sweeps._types import BATCHES, Asked, SweepPoint
@@ -217,7 +218,7 @@ class Taker:
                 ),
                 rng=self.rng,
                 seconds=self.seconds,
-                known_ns={i: ns for i in running if (ns := points[i].run_ns) is not None},
+                before={i: points[i].taken for i in running},
             )
             try:
                 replicate.run(self.asked.workers, budget_ns)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from export.bundle.errors import BackendFailed, WorkerDied
+from export.bundle.errors import BackendFailed, WorkerDied, WorkerHung
 from export.bundle.types import Artifact, TensorSpec
 from serve_bench.exchange import read_arrays
 
@@ -64,7 +64,7 @@ class FakeBundle:
 
 @dataclass
 class FakeWorker:
-    """Latencies by (backend, batch); `breaks` and `dies` name what fails and in which call."""
+    """Latencies by (backend, batch); `breaks`, `dies` and `hangs` name what fails and in which call."""
 
     pool: "FakeWorkers"
     family: str
@@ -79,17 +79,28 @@ class FakeWorker:
     def _meet(self, what, key, batch=None):
         where = (what, self.backends.get(key, key), batch)
         self.pool.calls.append((where, id(self)))
+        if where in self.pool.hangs:
+            raise WorkerHung(f"{where[1]}: its process ended: no answer to {what!r} within 30 s")
         if where in self.pool.dies:
             raise WorkerDied(f"{where[1]}: its process ended: killed by SIGSEGV")
         if where in self.pool.breaks:
             raise BackendFailed(f"{where[1]}: no")
 
-    def open(self, key, backend, artifact, device, threads):
+    def start(self, key, backend, artifact, device, threads, limit_s=None):
         self.backends[key] = backend
         self._meet("open", key)
-        return SimpleNamespace(open_ns=1000 + self.pool.spawned, precision="float32", settings={"threads": threads})
+        self.pool.limits.append(("open", limit_s))
+        return SimpleNamespace(open_ns=1000 + self.pool.spawned, settings={"threads": threads})
 
-    def warm_up(self, key, batch, boundary, limit_s):
+    def examine(self, key):
+        self._meet("examine", key)
+        return SimpleNamespace(precision=self.pool.precision)
+
+    def open(self, key, backend, artifact, device, threads):
+        return SimpleNamespace(**vars(self.start(key, backend, artifact, device, threads)), **vars(self.examine(key)))
+
+    def warm_up(self, key, batch, boundary, within_s, limit_s=None):
+        self.pool.limits.append(("warm_up", limit_s))
         self._meet("warm_up", key, batch)
         run_ns = self.pool.run_ns(self.backends[key], batch)
         return SimpleNamespace(
@@ -118,9 +129,11 @@ class FakeWorker:
 
 
 class FakeWorkers:
-    def __init__(self, breaks=(), dies=(), base_ns=1_000_000, warm_factor=1):
+    def __init__(self, breaks=(), dies=(), hangs=(), base_ns=1_000_000, warm_factor=1):
         self.warm_factor = warm_factor
-        self.breaks, self.dies, self.base_ns = set(breaks), set(dies), base_ns
+        self.breaks, self.dies, self.hangs, self.base_ns = set(breaks), set(dies), set(hangs), base_ns
+        self.precision = "float32"
+        self.limits = []
         self.calls, self.offsets, self.made = [], {}, []
         self.spawned = 0
         self.unbindable = False

@@ -86,7 +86,7 @@ def test_on_a_gpu_a_family_shares_a_process_and_they_are_set_up_one_at_a_time():
 
 
 def test_processes_are_set_up_side_by_side_and_timed_one_at_a_time(monkeypatch):
-    monkeypatch.setattr("serve_bench.latency.replicate.available_cores", lambda: 4)
+    monkeypatch.setattr("serve_bench.latency.conditions.available_cores", lambda: 4)
     both = Barrier(2)
 
     class Meeting(FakeWorkers):
@@ -99,18 +99,17 @@ def test_processes_are_set_up_side_by_side_and_timed_one_at_a_time(monkeypatch):
     assert {r.facts["set_up_at_a_time"] for r in records} == {2}
     assert not any(r.error for r in records)
     what = [where[0] for where, _ in workers.calls]
-    half = len(what) // 2
-    assert set(what[what.index("measure") : half]) == {"measure"}
+    assert set(what[what.index("measure") : what.index("examine")]) == {"measure"}
 
 
 def test_more_threads_than_half_the_cores_set_up_one_at_a_time(monkeypatch):
-    monkeypatch.setattr("serve_bench.latency.replicate.available_cores", lambda: 4)
+    monkeypatch.setattr("serve_bench.latency.conditions.available_cores", lambda: 4)
     records = measure(FakeWorkers(), replicates=2, threads=3)
     assert {r.facts["set_up_at_a_time"] for r in records} == {1}
 
 
 def test_two_processes_that_die_side_by_side_void_a_replicate_each(monkeypatch):
-    monkeypatch.setattr("serve_bench.latency.replicate.available_cores", lambda: 4)
+    monkeypatch.setattr("serve_bench.latency.conditions.available_cores", lambda: 4)
     workers = FakeWorkers(dies=[("open", "eager", None), ("open", "torchscript", None)])
     records = measure(workers)
     assert {r.backend for r in records if r.error} == {"eager", "torchscript"}
@@ -127,7 +126,7 @@ def test_isolated_sessions_have_a_fresh_process_each():
 
 
 def test_the_order_is_random_and_the_seed_repeats_it(monkeypatch):
-    monkeypatch.setattr("serve_bench.latency.replicate.available_cores", lambda: 1)
+    monkeypatch.setattr("serve_bench.latency.conditions.available_cores", lambda: 1)
 
     def opened(seed):
         workers = FakeWorkers()
@@ -152,7 +151,9 @@ def test_samples_go_on_where_the_visit_before_ended():
     assert all(a[0] + a[1] == b[0] for a, b in pairwise(first))
 
 
-def test_later_replicates_are_planned_by_what_the_earlier_ones_measured():
+def test_later_replicates_are_planned_by_what_the_earlier_ones_measured(monkeypatch):
+    monkeypatch.setattr("serve_bench.latency.replicate.time", SimpleNamespace(perf_counter=lambda: 0.0))
+
     def runs(warm_factor):
         records = measure(FakeWorkers(warm_factor=warm_factor), batches=(64,), budget_s=60.0)
         return [Counter(r.replicates) for r in records]
@@ -340,13 +341,13 @@ def test_what_keeps_the_cores_it_was_opened_on_is_bound_before_it_is_opened(monk
     class Watching(FakeWorkers):
         def spawn(self, family, preload, fresh=False):
             worker = super().spawn(family, preload, fresh)
-            opened = worker.open
+            started = worker.start
 
-            def open_(key, *more):
+            def start(key, *more):
                 before[id(worker)] = (key, list(worker.bound))
-                return opened(key, *more)
+                return started(key, *more)
 
-            worker.open = open_
+            worker.start = start
             return worker
 
     workers = Watching()
@@ -388,7 +389,7 @@ def test_every_turn_is_given_a_limit_that_grows_with_what_it_should_take():
     class Limits(FakeWorkers):
         def spawn(self, family, preload, fresh=False):
             worker = super().spawn(family, preload, fresh)
-            measure_, limits = worker.measure, self.limits
+            measure_, limits = worker.measure, self.of_turns
 
             def measure(key, batch, boundary, runs, offset, limit_s=None):
                 limits.append(limit_s / max(30.0, 20 * runs * self.run_ns(worker.backends[key], batch) / 1e9))
@@ -398,9 +399,40 @@ def test_every_turn_is_given_a_limit_that_grows_with_what_it_should_take():
             return worker
 
     workers = Limits(base_ns=500_000_000)
-    workers.limits = []
+    workers.of_turns = []
     measure(workers, replicates=2)
-    assert {round(limit, 6) for limit in workers.limits} == {1.0}
+    assert {round(limit, 6) for limit in workers.of_turns} == {1.0}
+
+
+def test_opening_and_warming_up_have_the_workers_limit_once_and_what_they_took_then():
+    workers = FakeWorkers(base_ns=100_000_000)
+    measure(workers, cells=CELLS[:1], batches=(1, 8), replicates=3)
+    first, *later = (workers.limits[i : i + 3] for i in (0, 3, 6))
+    assert first == [("open", None), ("warm_up", None), ("warm_up", None)]
+    # the fake opens in a microsecond; its first runs take ten times 0.2 and 1.6 s, and twenty times that is allowed
+    assert later == [[("open", 30.0), ("warm_up", 40.0), ("warm_up", 320.0)]] * 2
+
+
+def test_a_session_that_hangs_is_given_up_at_all_its_batches_at_once():
+    workers = FakeWorkers(hangs=[("warm_up", "torchscript", 1)])
+    records = measure(workers)
+    failed = [r for r in records if r.error]
+    assert {(r.backend, r.batch) for r in failed} == {("torchscript", 1), ("torchscript", 8)}
+    assert {r.error for r in failed} == {"torchscript: its process ended: no answer to 'warm_up' within 30 s"}
+    assert {r.facts["void_replicates"] for r in records} == {1}
+    assert all(set(r.replicates) == set(range(10)) for r in records if not r.error)
+
+
+def test_what_it_computes_in_is_asked_once_and_after_the_timed_runs():
+    workers = FakeWorkers()
+    workers.precision = "bfloat16"
+    records = measure(workers, replicates=3)
+    assert {r.precision for r in records} == {"bfloat16"}
+    asked = [i for i, ((what, _, _), _) in enumerate(workers.calls) if what == "examine"]
+    assert len(asked) == len(CELLS)
+    timed = [i for i, ((what, _, _), _) in enumerate(workers.calls) if what == "measure"]
+    assert max(i for i in timed if i < asked[0]) == asked[0] - 1
+    assert sum(i < asked[0] for i in timed) == len(timed) / 3
 
 
 def test_the_machine_is_timed_at_the_beginning_of_every_round():
