@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, Percent, stack
+from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, Percent, stack, told_what_was_given
 
 
 @click.command(short_help="is the new one slower? a gate for CI")
@@ -26,10 +27,8 @@ from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, Percent, stack
 @click.option("--anyway", is_flag=True, help="Compare unlike environments and other models too.")
 @DEVICE
 @stack(JUDGING, MEASURING, COMMON)
-@click.pass_context
+@told_what_was_given
 def compare(
-    context: click.Context,
-    /,
     base: Path,
     new: Path,
     fail_if_slower: float | None,
@@ -65,8 +64,8 @@ def compare(
         if pairs is not None:
             found = alternate(base, new, pairs, options, progress, anyway=anyway)
         else:
-            asked = context.get_parameter_source("batches") is click.core.ParameterSource.COMMANDLINE
-            batches = options.batches if asked else ()
+            _refuse_without_alternate(options.given)
+            batches = options.batches if "batches" in options.given else ()
             sides = [only(side_of(path), options.backends, batches) for path in (base, new)]
             found = compared(*sides, anyway=anyway)
     except (PipelineError, OSError, MemoryError) as error:
@@ -75,3 +74,18 @@ def compare(
         found = replace(found, notes=(*found.notes, told))
     print_comparison(found, gate=found.gate(fail_if_slower), as_json=as_json)
     found.raise_if_slower(fail_if_slower)
+
+
+READING = {"base", "new", "fail_if_slower", "pairs", "anyway", "backends", "batches", "debug", "quiet", "as_json"}
+"""Parameters that play a part where nothing is measured."""
+
+
+def _refuse_without_alternate(given: Collection[str]) -> None:
+    """Raises UsageError for a parameter that only measuring heeds."""
+    from export.bundle.errors import UsageError
+
+    options = {parameter.name: parameter.opts[0] for parameter in compare.params}
+    if unheeded := sorted(options[name] for name in set(given) - READING):
+        raise UsageError(
+            f"{unheeded[0]}: is for --alternate, which measures; what was measured is chosen by --backend and --batch"
+        )

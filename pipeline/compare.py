@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,9 @@ class Comparison:
     base: str
     new: str
     rows: tuple[Row, ...]
-    only: Mapping[str, tuple[str, ...]]
-    """Side → cells that the other has not, or not in every one of its runs."""
+    only_base: tuple[str, ...]
+    """Cells that the new side has not, or not in every one of its runs."""
+    only_new: tuple[str, ...]
     notes: tuple[str, ...]
     unjudged: tuple[str, ...] = ()
     """Cells of both sides with fewer than two replicates on one of them: they have no ratio."""
@@ -61,11 +63,12 @@ class Comparison:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
             raise Slower(
                 f"{worst.backend} at batch {worst.batch} runs at {worst.ratio.value:.3f}× "
-                f"[{worst.ratio.low:.3f}, {worst.ratio.high:.3f}] of {self.base}: slower by more than {share:.0%}{more}"
+                f"[{worst.ratio.low:.3f}, {worst.ratio.high:.3f}] of {self.base}: slower by more than "
+                f"{100 * share:g}%{more}"
             )
-        if self._lacking:
+        if self.only_base:
             raise UsageError(
-                f"{self.new} lacks {some(self._lacking)}, which {self.base} holds: no gate can pass them; "
+                f"{self.new} lacks {some(self.only_base)}, which {self.base} holds: no gate can pass them; "
                 "measure them, or name what counts with --backend and --batch"
             )
         if self.unjudged:
@@ -79,15 +82,11 @@ class Comparison:
         if share is None:
             return None
         slower = [[row.backend, row.batch, row.boundary] for row in self._slower(share)]
-        lacking = [*self._lacking, *self.unjudged]
+        lacking = [*self.only_base, *self.unjudged]
         return {"share": share, "passed": not slower and not lacking, "slower": slower, "lacking": lacking}
 
     def _slower(self, share: float) -> list[Row]:
         return [row for row in self.rows if compare.slower_by(row.ratio, share)]
-
-    @property
-    def _lacking(self) -> Sequence[str]:
-        return self.only.get(self.base, ())
 
     def seen_from(self, share: float) -> str:
         """From what slowdown on a gate at `share` closes, in words: at the median of the cells, and at worst."""
@@ -97,7 +96,7 @@ class Comparison:
         worst = max(range(len(least)), key=least.__getitem__)
         where = f"{self.rows[worst].backend} at batch {self.rows[worst].batch}"
         return (
-            f"the gate at {share:.0%} closes from a slowdown of {statistics.median(least):.1%} on (median of "
+            f"the gate at {100 * share:g}% closes from a slowdown of {statistics.median(least):.1%} on (median of "
             f"{len(least)} row{'s' if len(least) != 1 else ''}), at worst {least[worst]:.1%} ({where})"
         )
 
@@ -139,7 +138,8 @@ def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
         base=base.name,
         new=new.name,
         rows=tuple(row for row in rows if row),
-        only=_only(base.name, [base], new.name, [new]),
+        only_base=_only([base], [new]),
+        only_new=_only([new], [base]),
         notes=tuple(notes),
         unjudged=_unjudged(common, rows),
     )
@@ -178,14 +178,10 @@ def _median(runs: Sequence[Medians]) -> float:
     return stats.quantile([value for run in runs for value in run.values()], 0.5)
 
 
-def _only(base: str, ours: Sequence[Side], new: str, theirs: Sequence[Side]) -> dict[str, tuple[str, ...]]:
-    """By the name of a side, the cells that any of its runs holds and not every run of the other."""
-
-    def lacked(held: Sequence[Side], other: Sequence[Side]) -> tuple[str, ...]:
-        cells = dict.fromkeys(cell for side in held for cell in side.cells)
-        return tuple(_named(cell) for cell in cells if not all(cell in side.cells for side in other))
-
-    return {base: lacked(ours, theirs), new: lacked(theirs, ours)}
+def _only(sides: Sequence[Side], others: Sequence[Side]) -> tuple[str, ...]:
+    """Cells that any of the `sides` holds and not every one of the `others`."""
+    cells = dict.fromkeys(cell for side in sides for cell in side.cells)
+    return tuple(_named(cell) for cell in cells if not all(cell in other.cells for other in others))
 
 
 def _named(cell: Cell) -> str:
@@ -227,7 +223,6 @@ def alternate(
     The runs are kept, and reports go on showing what they showed before. A cell that any run lacks has no ratio and is
     named. Raises UsageError for a path that is no bundle and, unless `anyway`, for another model.
     """
-    from pipeline.judge import write_reports
     from pipeline.run import bench_paths
 
     titles = []
@@ -236,21 +231,17 @@ def alternate(
             raise UsageError(f"{path}: is no bundle, and --alternate measures two")
         titles.append(Bundle.open(path).manifest.title)
     _check_models((base, new), titles, anyway=anyway)
-    shown = {path: whole_runs(Bundle.open(path))[-1:] for path in (base, new)}
     first: list[Side] = []
     second: list[Side] = []
     options = replace(options, no_peak=True)
-    for pair in range(pairs):
-        turns = ((base, first), (new, second))
-        for path, runs in turns if pair % 2 == 0 else turns[::-1]:
-            progress.note(f"pair {pair + 1} of {pairs}: {path}")
-            for outcome in bench_paths([path], options, progress):
-                outcome.raise_for_failures()
-            runs.append(newest(path))
-    for path, before in shown.items():
-        bundle = Bundle.open(path)
-        if before and show(bundle, before[0]):
-            write_reports(bundle)
+    with _shown_again({base, new}):
+        for pair in range(pairs):
+            turns = ((base, first), (new, second))
+            for path, runs in turns if pair % 2 == 0 else turns[::-1]:
+                progress.note(f"pair {pair + 1} of {pairs}: {path}")
+                for outcome in bench_paths([path], options, progress):
+                    outcome.raise_for_failures()
+                runs.append(newest(path))
     common = [cell for cell in first[0].cells if all(cell in side.cells for side in (*first, *second))]
     rows = []
     for cell in common:
@@ -260,7 +251,23 @@ def alternate(
         base=str(base),
         new=str(new),
         rows=tuple(row for row in rows if row),
-        only=_only(str(base), first, str(new), second),
+        only_base=_only(first, second),
+        only_new=_only(second, first),
         unjudged=_unjudged(common, rows),
         notes=(f"{pairs} runs of each, in turns; the interval is over pairs{_few(pairs)}",),
     )
+
+
+@contextmanager
+def _shown_again(paths: Collection[Path]) -> Iterator[None]:
+    """The bundles' reports show afterwards what they showed before, however what was measured meanwhile ended."""
+    from pipeline.judge import write_reports
+
+    shown = {path: whole_runs(Bundle.open(path))[-1:] for path in paths}
+    try:
+        yield
+    finally:
+        for path, before in shown.items():
+            bundle = Bundle.open(path)
+            if before and show(bundle, before[0]):
+                write_reports(bundle)

@@ -195,8 +195,9 @@ def print_comparison(found: Any, *, gate: Mapping[str, Any] | None, as_json: boo
 
     if as_json:
         plain = [{**to_json(row), "ratio": row.ratio._asdict()} for row in found.rows]
-        told = {name: getattr(found, name) for name in ("base", "new", "only", "notes")}
-        print_json({"schema": 1, **told, "gate": gate, "rows": plain})
+        told = {name: getattr(found, name) for name in ("base", "new", "notes")}
+        only = {"base": found.only_base, "new": found.only_new}
+        print_json({"schema": 1, **told, "only": only, "gate": gate, "rows": plain})
         return
     columns = [("backend", "left"), ("batch", "right"), ("base", "right"), ("new", "right")]
     columns += [("new against base [95 %]", "right"), ("", "left")]
@@ -213,7 +214,7 @@ def print_comparison(found: Any, *, gate: Mapping[str, Any] | None, as_json: boo
         for row in found.rows
     ]
     table(f"{found.new} against {found.base}", columns, rows)
-    for name, cells in found.only.items():
+    for name, cells in ((found.base, found.only_base), (found.new, found.only_new)):
         batches: dict[str, list[str]] = {}
         for cell in cells:
             backend, _, batch = cell.partition(" at batch ")

@@ -68,10 +68,11 @@ def _between(runs: Sequence[Medians]) -> tuple[float, int]:
 def ratio(base: Sequence[Medians], new: Sequence[Medians], spread: Spread, confidence: float = 0.95) -> Interval | None:
     """How many times as fast `new` is as `base`, from runs that were taken apart; None without two replicates a side.
 
-    The interval is Welch's, the variance between runs being one of its parts (Satterthwaite's degrees of freedom).
+    The interval is Welch's, the variance between runs being one of its parts (Satterthwaite's degrees of freedom): one
+    for both sides, since both have it from the same estimate.
     """
     parts: list[tuple[float, float]] = []
-    means = []
+    means, shares = [], 0.0
     for runs in (base, new):
         whole = [run for run in runs if len(run) > 1]
         if not whole:
@@ -79,7 +80,8 @@ def ratio(base: Sequence[Medians], new: Sequence[Medians], spread: Spread, confi
         count = sum(map(len, whole))
         means.append(statistics.fmean(map(_mean, whole)))
         parts.append((statistics.fmean(map(_variance, whole)) / count, count - len(whole)))
-        parts.append((spread.deviation**2 / len(whole), spread.freedom))
+        shares += 1 / len(whole)
+    parts.append((shares * spread.deviation**2, spread.freedom))
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / known for part, known in parts) if variance else MANY
     half = t_quantile((1 + confidence) / 2, min(freedom, MANY)) * math.sqrt(variance)

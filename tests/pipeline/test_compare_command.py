@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from export.bundle.errors import UsageError
+from export.bundle.errors import BackendFailed, UsageError
 from export.bundle.store import Bundle, manifest_bytes
+from export.bundle.types import to_json
 from export.progress import Silent
 from pipeline.compare import Slower, alternate, compared
 from pipeline.compare_sides import Side, side_of
 from pipeline.options import Options
+from serve_bench.latency.records import whole_runs
 
 
 def test_a_bundle_and_its_printed_measurements_are_the_same(made, run, tmp_path):
@@ -156,7 +158,7 @@ def test_cells_of_one_side_alone_are_named(base):
     less = base.with_name("less.json")
     less.write_text(json.dumps(document))
     found = compared(side_of(base), side_of(less), anyway=False)
-    assert found.only[str(base)] == ("torchscript at batch 1", "torchscript at batch 8")
+    assert found.only_base == ("torchscript at batch 1", "torchscript at batch 8")
     document["reports"][0]["rows"] = [{**r, "subject": "mine"} for r in document["reports"][0]["rows"]]
     less.write_text(json.dumps(document))
     with pytest.raises(UsageError, match="no backend and batch in common"):
@@ -239,7 +241,7 @@ def test_a_form_that_dies_in_a_later_pair_passes_no_gate(made, monkeypatch, tmp_
     monkeypatch.setattr("pipeline.run.bench_paths", lambda paths, options, progress: iter(()))
     monkeypatch.setattr("pipeline.compare.newest", lambda path: taken[path].pop(0))
     found = alternate(one, other, 2, Options(), Silent())
-    assert found.only == {str(one): ("torchscript at batch 1",), str(other): ()}
+    assert (found.only_base, found.only_new) == (("torchscript at batch 1",), ())
     assert [(row.backend, row.word) for row in found.rows] == [("eager", "indistinguishable")]
     assert found.gate(0.05)["passed"] is False
     with pytest.raises(UsageError, match="lacks torchscript at batch 1"):
@@ -265,8 +267,6 @@ def in_turns(run, one, other, *words):
 
 
 def test_a_bundle_against_itself_is_measured_twice(made, run, tmp_path):
-    from serve_bench.latency.records import whole_runs
-
     one = shutil.copytree(made.root, tmp_path / "one")
     shown = whole_runs(Bundle.open(one))[-1][0].run
     (row,) = in_turns(run, one, one, "--backend", "onnxruntime-cpu", "--precision", "float32")["rows"]
@@ -322,6 +322,29 @@ def test_a_file_of_several_bundles_is_refused(base):
     base.write_text(json.dumps(document))
     with pytest.raises(UsageError, match="holds 2 bundles; name a file of one"):
         side_of(base)
+
+
+def test_what_only_measuring_heeds_is_refused_without_it(base, run):
+    for words in (("--threads", "2"), ("--precision", "float16"), ("--budget", "3")):
+        result = run("compare", base, base, *words)
+        assert result.returncode == 2
+        assert f"{words[0]}: is for --alternate, which measures" in result.stderr
+
+
+def test_a_broken_run_in_turns_leaves_the_report_as_it_was(made, monkeypatch, tmp_path):
+    one = shutil.copytree(made.root, tmp_path / "one")
+    before = whole_runs(Bundle.open(one))[-1]
+
+    def broken(paths, options, progress):
+        bundle = Bundle.open(paths[0])
+        for record in before:
+            bundle.append("measurement", to_json(replace(record, run="short", started="2999-01-01T00:00:00+00:00")))
+        raise BackendFailed("no")
+
+    monkeypatch.setattr("pipeline.run.bench_paths", broken)
+    with pytest.raises(BackendFailed):
+        alternate(one, one, 2, Options(), Silent())
+    assert whole_runs(Bundle.open(one))[-1][0].run == before[0].run
 
 
 def test_only_bundles_are_measured_in_turns(made, base, run):
