@@ -8,6 +8,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 MINUTES ?= 9
+JOBS   ?= 2
 BUNDLES ?= artifacts/cnn
 BIN    := $(VENV)/bin
 
@@ -17,10 +18,10 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/pipeline train-export cnn
 
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist loadscope
 
 test-all: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadscope
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

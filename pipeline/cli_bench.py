@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from pipeline.flags import COLD, COMMON, DEVICE, JUDGING, MEASURING, PUBLIC_KEY, SCENARIOS, SWEEPING, stack
+from pipeline.flags import COLD, COMMON, DEVICE, JUDGING, MEASURING, ORDER, PUBLIC_KEY, SCENARIOS, SWEEPING, stack
 
 
 @click.command(short_help="measure again")
 @click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
 @PUBLIC_KEY
 @DEVICE
-@stack(JUDGING, MEASURING, COLD, SWEEPING, SCENARIOS, COMMON)
+@stack(JUDGING, MEASURING, ORDER, COLD, SWEEPING, SCENARIOS, COMMON)
 def bench(bundles: tuple[Path, ...], public_key: Path | None, quiet: bool, as_json: bool, **given: Any) -> None:
     """Measure BUNDLES again: what has no verdict here is verified first, what failed is not measured.
 

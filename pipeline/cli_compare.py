@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, Percent, stack, told_what_was_given
+from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, ORDER, Percent, stack, told_what_was_given
 
 
 @click.command(short_help="is the new one slower? a gate for CI")
@@ -26,7 +26,7 @@ from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, Percent, stack, t
 )
 @click.option("--anyway", is_flag=True, help="Compare unlike environments and other models too.")
 @DEVICE
-@stack(JUDGING, MEASURING, COMMON)
+@stack(JUDGING, MEASURING, ORDER, COMMON)
 @told_what_was_given
 def compare(
     base: Path,

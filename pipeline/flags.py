@@ -167,6 +167,14 @@ MEASURING = stack(
     ),
 )
 
+ORDER = click.option(
+    "--seed",
+    "order_seed",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Of the random order in which forms take turns; drawn anew for each run unless given, and recorded.",
+)
+
 SWEEPING = stack(
     click.option(
         "--sweep",

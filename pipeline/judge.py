@@ -76,7 +76,7 @@ def start_cold(bundle: Bundle, judged: Judged, options: Options, workers: Worker
     if options.cold_starts and chosen:
         here = environment().id
         given = options.cold_starts, options.threads
-        cold_starts(bundle, workers, chosen, *given, environment_id=here, seed=0, progress=progress)
+        cold_starts(bundle, workers, chosen, *given, environment_id=here, seed=options.drawn_seed, progress=progress)
 
 
 def measure(
@@ -110,7 +110,14 @@ def measure(
         progress.done("measure", f"up to date{f': run {run[0].run} is shown again' if shown else ''}")
         return []
     measured = measure_bundle(
-        bundle, workers, chosen, environment_id=here, progress=progress, seed=0, peak=not options.no_peak, **settings
+        bundle,
+        workers,
+        chosen,
+        environment_id=here,
+        progress=progress,
+        seed=options.drawn_seed,
+        peak=not options.no_peak,
+        **settings,
     )
     kept = also_kept(whole_runs(bundle))
     if kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,9 @@ class Options:
     epochs: int | None = None
     """Overrides the recipe's; recorded."""
     seed: int | None = None
+    """Of training."""
+    order_seed: int | None = None
+    """Of the random order in which forms take turns; None: drawn anew for each run, and recorded."""
     device: str = "auto"
     compile_mode: str = "auto"
     target: str = "a100"
@@ -112,6 +116,11 @@ class Options:
         if self.latency_bound_ns is not None and "Server" not in names:
             raise UsageError("--latency-bound is a bound on Server's p99: add --scenario Server, or leave it out")
         _ = self.asked
+
+    @property
+    def drawn_seed(self) -> int:
+        """Of one run's random order: a fixed one would give every run, and both sides of a comparison, one order."""
+        return secrets.randbelow(1 << 31) if self.order_seed is None else self.order_seed
 
     @property
     def asked(self) -> Asked:

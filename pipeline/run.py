@@ -112,8 +112,13 @@ def _judge(
     with progress.stage("report") as bar:
         reports = write_reports(bundle)
         bar.advance(1, 1, str(reports["html"]))
-    cold = ("cold_start",) if bench != "no" and options.cold_starts else ()
+    cold = cold_sections(options) if bench != "no" else ()
     return Outcome(bundle=bundle, built=built, judged=judged, reports=reports, sections=cold)
+
+
+def cold_sections(options: Options) -> tuple[str, ...]:
+    """Of the report, that cold starts were taken for."""
+    return ("cold_start",) if options.cold_starts else ()
 
 
 def train_only(origin: Origin, options: Options, progress: Progress) -> Training:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.table import table
+from pipeline.table import print_sections, table
 
 if TYPE_CHECKING:
     from serve_bench.reports.summary import Summary
@@ -17,6 +17,7 @@ def print_scenario_outcome(outcome: Any) -> None:
     summary = summarise(outcome.bundle)
     print()
     print_scenarios(summary)
+    print_sections(summary, outcome.sections)
     for subject in summary.subjects:
         if subject.reason:
             print(f"{subject.label}: {subject.verdict}: {subject.reason}")

@@ -10,7 +10,7 @@ from export.bundle.errors import PipelineError
 from export.bundle.store import Bundle
 from export.bundle.workspace import workspace
 from export.progress import Progress
-from pipeline.judge import Judged, passed_cells, record_absent, verify, write_reports, write_verdicts
+from pipeline.judge import Judged, passed_cells, record_absent, start_cold, verify, write_reports, write_verdicts
 from pipeline.options import Options
 from serve_bench.latency.sweeps._run import sweep_bundle, sweep_named
 from serve_bench.latency.sweeps._types import LIMIT, REPLICATES, SweepPoint
@@ -25,7 +25,7 @@ def sweep_path(path: Path, options: Options, progress: Progress) -> Outcome:
 
     Raises PipelineError where its model has none of the axes that were asked for; one of several is only said.
     """
-    from pipeline.run import Outcome
+    from pipeline.run import Outcome, cold_sections
 
     bundle = Bundle.open(path, trust=options.trust)
     names = _possible(bundle, options, progress)
@@ -34,10 +34,12 @@ def sweep_path(path: Path, options: Options, progress: Progress) -> Outcome:
         record_absent(bundle, judged, None)
         write_verdicts(bundle, judged, options.threads)
         _sweep(bundle, judged, names, options, workers, progress)
+        start_cold(bundle, judged, options, workers, progress)
         with progress.stage("report") as bar:
             reports = write_reports(bundle)
             bar.advance(1, 1, str(reports["html"]))
-    return Outcome(bundle=bundle, built=None, judged=judged, reports=reports, swept=names)
+    cold = cold_sections(options)
+    return Outcome(bundle=bundle, built=None, judged=judged, reports=reports, swept=names, sections=cold)
 
 
 def _possible(bundle: Bundle, options: Options, progress: Progress) -> tuple[str, ...]:
@@ -77,6 +79,7 @@ def _sweep(
         isolate=options.isolate,
         limit=options.sweep_limit or LIMIT,
         processes=options.processes,
+        seed=options.drawn_seed,
     )
     for name in names:
         over = next((p.facts["over_budget_s"] for p in points if p.sweep == name), 0)

@@ -7,8 +7,9 @@ from typing import Any
 
 def print_sweeps(outcome: Any) -> None:
     """The table of each sweep that was asked for, how it was measured, and where the report and the bundle lie."""
-    from pipeline.table import table
+    from pipeline.table import print_sections, table
     from serve_bench.reports import _sweeps
+    from serve_bench.reports.summary import summarise
 
     for sweep in _sweeps.tables(outcome.bundle):
         if sweep.name not in outcome.swept:
@@ -22,6 +23,8 @@ def print_sweeps(outcome: Any) -> None:
             if row.error:
                 print(f"{row.label} at {_sweeps.place_text(sweep, row)}: not measured: {row.error}")
         print(_sweeps.legend(sweep))
+    if outcome.sections:
+        print_sections(summarise(outcome.bundle), outcome.sections)
     print(f"\nreport  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
 
 

@@ -99,14 +99,14 @@ def print_outcome(outcome: Any) -> None:
     said = [f"{name}: {facts[name]}" for name in FIRST if name in facts]
     table("\n".join([summary.model, *said]), columns, _outcome_rows(summary))
     _print_notes(summary)
-    _print_sections(summary, outcome.sections)
+    print_sections(summary, outcome.sections)
     print_absent(_tables.absent(summary))
     print("\n".join(["", summary.headline, summary.verdict, *(f"! {warning}" for warning in summary.warnings), ""]))
     run = f"run     {summary.run}\n" if summary.run else ""
     print(f"{run}report  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
 
 
-def _print_sections(summary: Summary, keys: Collection[str]) -> None:
+def print_sections(summary: Summary, keys: Collection[str]) -> None:
     for section in summary.sections:
         if section.key in keys:
             columns = [(heading, "right" if i else "left") for i, heading in enumerate(section.headings)]

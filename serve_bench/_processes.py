@@ -66,10 +66,6 @@ class Channel:
         self._socket.close()
 
 
-KILLED = 9
-"""SIGKILL, which Windows has not. Nothing here sends it to a child that has not been ended for another reason."""
-
-
 class Zygote:
     """The parent's handle on a process that forks."""
 
@@ -126,8 +122,6 @@ def how_it_ended(status: int) -> str:
     """ "killed by SIGSEGV" or "exit status 3", from what waitpid says."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        if number == KILLED:
-            return "killed by SIGKILL, as the system does where memory runs out: ask for a smaller batch"
         try:
             return f"killed by {signal.Signals(number).name}"
         except ValueError:

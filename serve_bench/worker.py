@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from serve_bench.backends._base import Arrays
     from serve_bench.latency.scenarios._base import Load, Served
 
+OUT_OF_MEMORY = ", as the system does where memory runs out: ask for a smaller batch"
 REAP_S = 5.0
 """How long a child may take to end after its socket closed, before it is killed."""
 
@@ -230,7 +231,7 @@ class Worker:
         self._channel.close()
         self._ended = why or "it ended"
         status = self._zygote.ask({"do": "reap", "pid": self.pid, "limit_s": limit_s})["status"]
-        self._ended = why or how_it_ended(status)
+        self._ended = why or f"{(how := how_it_ended(status))}{OUT_OF_MEMORY if how.endswith('SIGKILL') else ''}"
         last = last_line(self._log)
         said = f"; its last words: {last}" if last else ""
         raise (WorkerHung if why else WorkerDied)(f"{name}: its process ended: {self._ended}{said}")

@@ -47,6 +47,8 @@ class ColdStart:
     started: str
     """UTC, ISO 8601."""
     artifact_bytes: int
+    seed: int = 0
+    """Of the random order."""
     total_ns: tuple[int, ...] = ()
     """From before the interpreter is executed until the first answer is back."""
     open_ns: tuple[int, ...] = ()
@@ -78,11 +80,12 @@ def cold_starts(
     if starts < 1:
         raise UsageError(f"{starts} cold starts measure nothing: ask for --cold-start 3")
     rng, run, begun = random.Random(seed), uuid.uuid4().hex[:12], datetime.now(UTC).isoformat(timespec="seconds")
-    facts = {"threads": threads, "environment": environment_id, "run": run, "started": begun}
+    facts = {"threads": threads, "environment": environment_id, "run": run, "started": begun, "seed": seed}
     prepared = [_prepared(bundle, cell) for cell in cells]
     found = [_record(cell, error, facts) for cell, error in prepared]
     with tempfile.TemporaryDirectory(prefix="pipeline-cold-") as folder, progress.stage("cold start") as bar:
         inputs = write_arrays(Path(folder) / f"samples{SUFFIX}", real_samples(bundle, 1))
+        _make_ready(workers)
         done = 0
         for _ in range(starts):
             for i in rng.sample(range(len(cells)), len(cells)):
@@ -94,6 +97,12 @@ def cold_starts(
     for record in found:
         bundle.append(KIND, to_json(record))
     return found
+
+
+def _make_ready(workers: Workers) -> None:
+    """Lets what starts interpreters start itself: else the first cold start would hold that."""
+    with suppress(PipelineError):
+        workers.spawn("", ()).stop()
 
 
 def _prepared(bundle: Bundle, cell: Cell) -> tuple[Cell, str]:

@@ -10,7 +10,7 @@ Anscombe, Proc. Cambridge Phil. Soc. 48, 1952.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from serve_bench.cells import BASELINE
@@ -55,6 +55,14 @@ def width(subjects: Sequence[Subject], taken: Sequence[Taken], wanted: float) ->
     return Width(halves[worst], worst, sum(half > wanted for half in halves.values()), len(halves), unfinished)
 
 
+def comparable(subjects: Iterable[Subject]) -> bool:
+    """Whether any of them has an eager one beside it to be compared with."""
+    groups: dict[tuple[int, str, str], set[bool]] = {}
+    for subject in subjects:
+        groups.setdefault(_group(subject), set()).add(_is_baseline(subject))
+    return any(len(kinds) == 2 for kinds in groups.values())
+
+
 def _group(subject: Subject) -> tuple[int, str, str]:
     return subject.batch, subject.boundary, subject.cell.device
 
@@ -70,6 +78,7 @@ def share_s(
     replicates: int,
     set_up_s: float = 0.0,
     part: float = 1.0,
+    took_s: float = 0.0,
     *,
     adaptive: bool,
 ) -> float:
@@ -77,20 +86,24 @@ def share_s(
 
     `spent_s` is the time of all timed runs, and of the set-up of further replicates; `set_up_s` that of the next one.
     A further replicate of a `part` of the subjects gets that part of what one of all got: what varies is the process,
-    so many short replicates say more than few long ones.
+    so many short replicates say more than few long ones. `took_s` is what its runs took in earlier ones: with slow
+    cells their least may be more than that part, and is not begun where it does not fit.
     """
     whole = budget_s * (FIRST_SHARE if adaptive else 1.0)
     if number < replicates:
         return max(whole - spent_s, 0.0) / (replicates - number)
     fair, left = part * whole / replicates, budget_s - spent_s - set_up_s
-    return fair if adaptive and left >= fair and number < MOST * replicates else 0.0
+    return fair if adaptive and left >= max(fair, took_s) and number < MOST * replicates else 0.0
 
 
-def ended(found: Width | None, wanted: float, label: str) -> Mapping[str, float | int | str]:
-    """What ended the run, for its record."""
+def ended(
+    found: Width | None, wanted: float, label: str, number: int, replicates: int
+) -> Mapping[str, float | int | str]:
+    """What ended the run after `number` replicates, for its record: "precision", "budget", "most" replicates, or those
+    that were asked for ("replicates"), where no ratio was to be made narrow."""
     if found is None or wanted <= 0:
         return {"ended_by": "replicates"}
-    by = "precision" if not found.wider else "budget"
+    by = "precision" if not found.wider else "most" if number >= MOST * replicates else "budget"
     return {
         "ended_by": by,
         "wider_ratios": found.wider,

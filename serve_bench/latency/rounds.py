@@ -25,12 +25,13 @@ from export.bundle.types import Boundary, Measurement, to_json
 from export.progress import Bar, Progress
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
+from serve_bench.equivalence.records import latest
 from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.latency import gpu_state
 from serve_bench.latency.clock import Settled, settle, timed_runs
 from serve_bench.latency.conditions import Conditions, lanes_of
 from serve_bench.latency.cores import topology
-from serve_bench.latency.enough import Width, ended, share_s, width
+from serve_bench.latency.enough import Width, comparable, ended, share_s, width
 from serve_bench.latency.peak import with_peaks
 from serve_bench.latency.replicate import Lost, Replicate, Seconds, median
 from serve_bench.latency.run_record import Run, record_of
@@ -91,7 +92,7 @@ def measure_bundle(
         precision_of_ratio=precision_of_ratio,
     )
     samples = real_samples(bundle)
-    subjects, taken = _subjects(bundle, cells, batches)
+    subjects, taken = _subjects(bundle, cells, batches, environment_id, threads)
     states = gpu_state.reader() if any(cell.device == "cuda" for cell in cells) else nullcontext(list)
     with tempfile.TemporaryDirectory(prefix="pipeline-measure-") as folder, states as gpus:
         where = topology()
@@ -146,9 +147,12 @@ def _written(samples: Mapping[str, npt.NDArray[np.generic]], folder: Path) -> Pa
     return write_arrays(folder / f"samples{SUFFIX}", samples)
 
 
-def _subjects(bundle: Bundle, cells: Sequence[Cell], batches: Sequence[int]) -> tuple[list[Subject], list[Taken]]:
+def _subjects(
+    bundle: Bundle, cells: Sequence[Cell], batches: Sequence[int], environment_id: str, threads: int
+) -> tuple[list[Subject], list[Taken]]:
     """What is to be timed, and an empty result for each: with its error where it cannot even begin."""
-    failed = _failed_verifications(bundle)
+    verdicts = latest(bundle, cells, environment_id, threads)
+    failed = {(v.artifact_sha256, v.backend, v.device) for v in verdicts if not v.passed}
     subjects, taken = [], []
     for cell in cells:
         backend = backend_named(cell.backend)
@@ -168,21 +172,13 @@ def _subjects(bundle: Bundle, cells: Sequence[Cell], batches: Sequence[int]) -> 
     return subjects, taken
 
 
-def _failed_verifications(bundle: Bundle) -> set[tuple[str, str, str]]:
-    """Cells whose latest verification did not pass."""
-    verdicts = {
-        (record["artifact_sha256"], record["backend"], record["device"]): record["passed"]
-        for record in bundle.read("verification")
-    }
-    return {cell for cell, passed in verdicts.items() if not passed}
-
-
 def _replicates(
     workers: Workers, run: Run, subjects: Sequence[Subject], taken: Sequence[Taken], conditions: Conditions, bar: Bar
 ) -> dict[str, Any]:
     """All replicates; fills `taken` and returns the facts of the run."""
     rng, seconds, number, over_ns, void = random.Random(run.seed), Seconds(), 0, 0.0, 0
-    adaptive, found, first_set_up = run.precision_of_ratio > 0, None, 0.0
+    found, first_set_up = None, 0.0
+    adaptive = run.precision_of_ratio > 0 and comparable(s for s, t in zip(subjects, taken, strict=True) if not t.error)
     gpu_rounds: list[dict[str, Any]] = []
     calibration: list[list[int]] = []
     drawn: list[list[int]] = []
@@ -195,13 +191,14 @@ def _replicates(
         each = set_up / max(number, 1)
         if number >= run.replicates:
             found = width(subjects, taken, run.precision_of_ratio) if adaptive else None
-            if found is None or not found.wider or over_ns > 0:
+            if found is None or not found.wider:
                 break
             running = {i: subjects[i] for i in found.unfinished if i in alive}
         if not running:
             break
-        part = _cost_ns(taken, running) / _cost_ns(taken, alive)
-        share = share_s(run.budget_s, spent, number, run.replicates, each, part, adaptive=adaptive)
+        took_ns = _cost_ns(taken, running)
+        part = took_ns / _cost_ns(taken, alive)
+        share = share_s(run.budget_s, spent, number, run.replicates, each, part, took_ns / 1e9, adaptive=adaptive)
         if not share and number >= run.replicates:
             break
         bar.advance(min(number, run.replicates), run.replicates, _said(number, run.replicates, found))
@@ -232,7 +229,7 @@ def _replicates(
     timed = seconds.get("measuring", 0.0)
     over_s = max(0.0, timed - run.budget_s) if over_ns > 0 else 0.0
     return {
-        **ended(found, run.precision_of_ratio, _where(subjects[found.of]) if found else ""),
+        **ended(found, run.precision_of_ratio, _where(subjects[found.of]) if found else "", number, run.replicates),
         "replicates_taken": number,
         "spent_s": round(timed, 3),
         "over_budget_s": round(over_s, 3),

@@ -1,12 +1,12 @@
-"""The commands that take again what a report shows beside its interleaved run."""
+"""The commands that take again what a report shows, in the same random order."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterable, Iterator, Sequence
 
 from export.bundle.store import Bundle
+from export.bundle.types import Measurement
 from serve_bench.latency import cold
 from serve_bench.latency.scenarios._base import GIVEN
 from serve_bench.latency.scenarios._record import ScenarioRecord
@@ -14,14 +14,33 @@ from serve_bench.reports._sweeps import SweepTable
 from serve_bench.reports._types import ScenarioRow
 
 UNITS = (("s", 10**9), ("ms", 10**6), ("us", 10**3))
+Form = tuple[str, str | None, str]
+"""Backend, precision (None where the artifact is no longer there) and device."""
+
+
+def interleaved(bundle: Bundle, run: Sequence[Measurement]) -> str:
+    """Of the interleaved run; without one, of such a run at its defaults."""
+    words = ["pipeline", "bench", bundle.root.as_posix()]
+    if run:
+        first, facts = run[0], run[0].facts
+        for batch in facts["batches"]:
+            words += ["--batch", str(batch)]
+        words += ["--budget", f"{facts['budget_s']:g}", "--replicates", str(facts["replicates"])]
+        words += ["--precision-of-ratio", f"{facts.get('precision_of_ratio', 0):g}"]
+        words += ["--threads", str(first.threads)]
+        words += ["--isolate"] if facts["isolate"] else []
+        words += [] if "peak" in facts else ["--no-peak"]
+        words += ["--seed", str(facts["seed"]), *_chosen(_forms(bundle, run))]
+    return shlex.join(words)
 
 
 def commands(bundle: Bundle, scenarios: tuple[ScenarioRow, ...], sweeps: tuple[SweepTable, ...]) -> Iterator[str]:
     """One for cold starts, one for all sweeps, one for each group of scenarios that were asked for alike."""
     start = ["pipeline", "bench", bundle.root.as_posix()]
     if started := cold.latest(bundle):
-        times = str(max(len(record.total_ns) for record in started))
-        yield shlex.join([*start, "--cold-start", times, *_filters(started), "--threads", str(started[0].threads)])
+        times, first = str(max(len(record.total_ns) for record in started)), started[0]
+        words = ["--cold-start", times, *_chosen(_forms(bundle, started))]
+        yield shlex.join([*start, *words, "--threads", str(first.threads), "--seed", str(first.seed)])
     for swept in _swept(sweeps):
         yield shlex.join([*start, *swept])
     groups: dict[tuple[str, ...], list[ScenarioRecord]] = {}
@@ -35,16 +54,20 @@ def commands(bundle: Bundle, scenarios: tuple[ScenarioRow, ...], sweeps: tuple[S
         groups.setdefault(tuple(words), []).append(record)
     for options, records in groups.items():
         names = [word for name in dict.fromkeys(r.scenario for r in records) for word in ("--scenario", name)]
-        yield shlex.join([*start, *names, *options, *_filters(records)])
+        yield shlex.join([*start, *names, *options, *_chosen(_forms(bundle, records))])
 
 
-class _Form(Protocol):
-    @property
-    def backend(self) -> str: ...
+def _forms(bundle: Bundle, records: Iterable[Measurement | cold.ColdStart | ScenarioRecord]) -> Iterator[Form]:
+    asked = {a.sha256: a.precision for a in bundle.artifacts}
+    yield from ((r.backend, asked.get(r.artifact_sha256), r.device) for r in records)
 
 
-def _filters(records: Sequence[_Form]) -> list[str]:
-    return [word for name in dict.fromkeys(r.backend for r in records) for word in ("--backend", name)]
+def _chosen(forms: Iterable[Form]) -> list[str]:
+    """The options that choose these forms and no others; the device where it is one alone."""
+    backends, precisions, devices = (dict.fromkeys(values) for values in zip(*forms, strict=True))
+    words = [word for name in backends for word in ("--backend", str(name))]
+    words += [word for name in precisions if name for word in ("--precision", name)]
+    return [*words, "--device", *map(str, devices)] if len(devices) == 1 else words
 
 
 def _swept(sweeps: Sequence[SweepTable]) -> Iterator[list[str]]:
@@ -53,8 +76,8 @@ def _swept(sweeps: Sequence[SweepTable]) -> Iterator[list[str]]:
     for sweep in sweeps:
         groups.setdefault(tuple(_settings(sweep)), []).append(sweep)
     for settings, alike in groups.items():
-        rows = [row for sweep in alike for row in sweep.rows]
-        words = [word for sweep in alike for word in ("--sweep", sweep.name)] + _filters(rows)
+        forms = [(row.backend, row.precision_asked, row.device) for sweep in alike for row in sweep.rows]
+        words = [word for sweep in alike for word in ("--sweep", sweep.name)] + _chosen(forms)
         for name, option, value in (("batch", "--sweep-limit", "batch"), ("concurrency", "--concurrency", "processes")):
             largest = [getattr(row, value) for sweep in alike if sweep.name == name for row in sweep.rows]
             words += [option, str(max(largest))] if largest else []
@@ -71,6 +94,7 @@ def _settings(sweep: SweepTable) -> Iterator[str]:
         )
     if sweep.isolate:
         yield "--isolate"
+    yield from ("--seed", str(sweep.seed))
 
 
 def _time(value_ns: int) -> str:

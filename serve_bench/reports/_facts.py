@@ -1,9 +1,8 @@
-"""What stands around the figures, in words: the first sentence, the model, how it was measured, what repeats it."""
+"""What stands around the figures, in words: the first sentence, the model, how it was measured."""
 
 from __future__ import annotations
 
 import mmap
-import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,39 +39,45 @@ def headline(rows: Sequence[Row]) -> str:
         return "Only eager was measured: there is nothing to compare it with."
     if not ends:
         return "There is no eager baseline in this run: latencies stand alone."
-    sentence = _claim(*ends[0])
+    sentence = _claim(rows, *ends[0])
     for batch, row in ends[1:]:
-        claim, same = _claim(batch, row), f"{ends[0][1].subject.label} is "
+        claim, same = _claim(rows, batch, row), f"{ends[0][1].subject.label} is "
         repeated = row.word == "faster" and sentence.startswith(same) and claim.startswith(same)
         sentence += f" and {claim.removeprefix(same)}" if repeated else f". {claim}"
     return f"{sentence}."
 
 
 def _at(rows: Sequence[Row], batch: int) -> tuple[int, Row] | None:
-    """The row with the largest ratio at a batch, over the whole of a run (host); of a backend's forms that cannot be
-    told apart from it, the one in float32."""
+    """The row to speak of at a batch, over the whole of a run (host): the fastest that is called faster; without one
+    the nearest that cannot be told from eager; else the nearest. Of a backend's forms that cannot be told apart from
+    it, the one in float32."""
     compared = [(r.ratio, r) for r in rows if r.batch == batch and r.boundary == "host" and r.ratio]
-    if not compared:
-        return None
-    best, fastest = max(compared, key=lambda pair: pair[0].value)
-    alike = (
-        row
-        for ratio, row in compared
-        if ratio.high >= best.low
-        and (row.subject.backend, row.subject.device, row.subject.precision_asked, row.word)
-        == (fastest.subject.backend, fastest.subject.device, "float32", fastest.word)
-    )
-    return batch, next(alike, fastest)
+    for word in ("faster", "indistinguishable", "slower"):
+        called = [(ratio, row) for ratio, row in compared if row.word == word]
+        if called:
+            best, fastest = max(called, key=lambda pair: pair[0].value)
+            kind = fastest.subject.backend, fastest.subject.device, "float32"
+            alike = (
+                row
+                for ratio, row in called
+                if ratio.high >= best.low
+                and (row.subject.backend, row.subject.device, row.subject.precision_asked) == kind
+            )
+            return batch, next(alike, fastest)
+    return None
 
 
-def _claim(batch: int, row: Row) -> str:
+def _claim(rows: Sequence[Row], batch: int, row: Row) -> str:
     assert row.ratio is not None
     figure = show.ratio(row.ratio)
     if row.word == "faster":
         return f"{row.subject.label} is {figure} faster than eager at batch {batch}"
-    if row.word == "slower":
-        return f"No backend is faster than eager at batch {batch}: the nearest, {row.subject.label}, runs at {figure}"
-    return f"No backend can be told from eager at batch {batch}: the nearest, {row.subject.label}, runs at {figure}"
+    words = {r.word for r in rows if r.batch == batch and r.boundary == "host" and r.ratio}
+    nearest = f"the nearest, {row.subject.label}, runs at {figure}"
+    if words == {"indistinguishable"}:
+        return f"No backend can be told from eager at batch {batch}: {nearest}"
+    untold = " and cannot be told from it" if row.word == "indistinguishable" else ""
+    return f"No backend is faster than eager at batch {batch}: {nearest}{untold}"
 
 
 def verdict(subjects: Sequence[Subject]) -> str:
@@ -142,8 +147,7 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
     first, facts = run[0], run[0].facts
     yield "Run", f"{first.run}, {first.started}"
     yield "Design", f"{taken(first)} replicates, {facts['rounds']} interleaved rounds each, seed {facts['seed']}"
-    if "widest_ratio" in facts:
-        yield "Ended by", _ended(facts)
+    yield "Ended by", _ended(facts)
     over = facts.get("over_budget_s", 0)
     exceeded = f", {over:.1f} s over it for the least number of runs" if over else ""
     yield "Budget", f"{facts['budget_s']:g} s asked, {facts['spent_s']:.1f} s spent{exceeded}"
@@ -219,25 +223,14 @@ def _clocks(rounds: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _ended(facts: Mapping[str, Any]) -> str:
-    asked = show.percent(facts["precision_of_ratio"])
+    asked = show.percent(facts.get("precision_of_ratio", 0.0))
+    if "widest_ratio" not in facts:
+        alone = "; nothing here has a ratio to eager to be made narrow" if facts.get("precision_of_ratio") else ""
+        return f"the {facts['replicates']} replicates asked for{alone}"
     widest = f"the widest ±{show.percent(facts['widest_ratio'])}, {facts['widest_cell']}"
     if facts["ended_by"] == "precision":
         return f"precision: every ratio's interval is within ±{asked} ({widest})"
     wider = f"{facts['wider_ratios']} of {facts['ratios']} ratios' intervals are wider than ±{asked}"
+    if facts["ended_by"] == "most":
+        return f"{facts['replicates_taken']} replicates, the most of one run: {wider} ({widest})"
     return f"the budget, in which no further replicate fits with its set-up: {wider} ({widest})"
-
-
-def command(root: str, run: Sequence[Measurement]) -> str:
-    """The command that takes the measurements again."""
-    words = ["pipeline", "bench", root]
-    if run:
-        first, facts = run[0], run[0].facts
-        for batch in facts["batches"]:
-            words += ["--batch", str(batch)]
-        words += ["--budget", f"{facts['budget_s']:g}", "--replicates", str(facts["replicates"])]
-        words += ["--precision-of-ratio", f"{facts.get('precision_of_ratio', 0):g}"]
-        words += ["--threads", str(first.threads)]
-        words += ["--isolate"] if facts["isolate"] else []
-        for backend in dict.fromkeys(r.backend for r in run):
-            words += ["--backend", backend]
-    return shlex.join(words)

@@ -116,6 +116,7 @@ def about(rows: Sequence[ScenarioRow]) -> str:
     if thinned:
         said.append(f"Of {', '.join(thinned)} only every k-th latency is stored, evenly over the run.")
     said.append(show.taken_at(record.started for record in records))
+    said.append(f"Environment {' and '.join(dict.fromkeys(record.environment for record in records))}.")
     return " ".join(said)
 
 

@@ -58,7 +58,7 @@ def cold_start(bundle: Bundle) -> Iterator[Section]:
         headings=("backend", "start to first answer", "opening", "first run", "peak memory", "file"),
         rows=tuple(rows),
         legend=f"{COLD_LEGEND.format(starts=starts, threads=records[0].threads)} "
-        + show.taken_at(record.started for record in records),
+        + f"{show.taken_at(record.started for record in records)} Environment {records[0].environment}.",
         data=to_json(records),
     )
 

@@ -80,6 +80,8 @@ class SweepTable:
     replicates: int
     isolate: bool
     """Every session had a new interpreter of its own."""
+    seed: int
+    """Of the random order."""
     rows: tuple[SweepRow, ...]
 
 
@@ -112,6 +114,7 @@ def _table(points: Sequence[SweepPoint], by_sha: Mapping[str, Artifact]) -> Swee
         budget_s=float(first.facts["budget_s"]),
         replicates=int(first.facts["replicates"]),
         isolate=bool(first.facts.get("isolate")),
+        seed=int(first.facts["seed"]),
         rows=tuple(rows),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from export.bundle.types import Boundary, Environment
 from serve_bench.equivalence.judge import points_text
 from serve_bench.reports import _format as show
-from serve_bench.reports.summary import Row, Subject, Summary
+from serve_bench.reports._types import Row, Subject, Summary, delta_key
 
 NONE = "–"
 UNCHANGED = "no change"
@@ -181,10 +181,12 @@ def environment_facts(environment: Environment | None, identity: str) -> Iterato
 
 
 def title(summary: Summary, batch: int, boundary: Boundary) -> str:
-    """ "Batch 8 · δ 1.3 %", with the boundary where there is more than one."""
+    """ "Batch 8 · δ 1.3 %", with the boundary where there is more than one, and with a δ for each device."""
     where = f"Batch {batch}" if len(summary.boundaries) == 1 else f"Batch {batch}, {boundary}"
-    delta = summary.deltas.get(f"batch {batch}, {boundary}")
-    return where if delta is None else f"{where} · δ {show.percent(delta)}"
+    devices = dict.fromkeys(r.subject.device for r in summary.rows if (r.batch, r.boundary) == (batch, boundary))
+    known = {d: summary.deltas.get(delta_key(batch, boundary, d)) for d in devices}
+    deltas = [f"{show.percent(v)}{f' on {d}' if len(known) > 1 else ''}" for d, v in known.items() if v is not None]
+    return f"{where} · δ {', '.join(deltas)}" if deltas else where
 
 
 def groups(summary: Summary) -> list[tuple[int, Boundary]]:

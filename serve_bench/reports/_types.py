@@ -112,6 +112,11 @@ class ScenarioRow:
     """ScenarioRecord.rate."""
 
 
+def delta_key(batch: int, boundary: str, device: str) -> str:
+    """ "batch 8, host"; of a GPU "batch 8, host, cuda": what the CPU's forms vary by says nothing of the GPU's."""
+    return f"batch {batch}, {boundary}" + ("" if device == "cpu" else f", {device}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """Everything that a report shows of one bundle."""
@@ -136,7 +141,7 @@ class Summary:
     """Where the figures were taken; None where only its id is known."""
     environment_id: str
     deltas: Mapping[str, float]
-    """δ by "batch 8, host"."""
+    """δ by "batch 8, host" (`delta_key`)."""
     run: str
     command: str
     """What takes the interleaved run again."""

@@ -8,6 +8,7 @@ from export.bundle.store import Bundle
 from export.bundle.types import (
     Artifact,
     Environment,
+    Json,
     Measurement,
     Verification,
     from_json,
@@ -19,7 +20,7 @@ from serve_bench.latency.records import also_kept, taken, whole_runs
 from serve_bench.latency.run_conditions import conditions_of
 from serve_bench.reports import _again, _ceiling, _facts, _scenarios, _sweeps, _warnings
 from serve_bench.reports._sections import sections
-from serve_bench.reports._types import Absent, Row, ScenarioRow, Subject, Summary
+from serve_bench.reports._types import Absent, Row, ScenarioRow, Subject, Summary, delta_key
 
 __all__ = ["QUANTILES", "Absent", "Row", "ScenarioRow", "Subject", "Summary", "summarise"]
 ENTRIES = ()
@@ -56,9 +57,9 @@ def summarise(bundle: Bundle) -> Summary:
         ),
         environment=_environment(bundle, environment_id),
         environment_id=environment_id,
-        deltas={_group(r): r.delta for r in rows if r.delta is not None},
+        deltas={delta_key(r.batch, r.boundary, r.subject.device): r.delta for r in rows if r.delta is not None},
         run=run[0].run if run else "",
-        command=_facts.command(bundle.root.as_posix(), run),
+        command=_again.interleaved(bundle, run),
         digest=bundle.digest,
         commands=tuple(_again.commands(bundle, scenarios, swept)),
         scenarios=scenarios,
@@ -70,10 +71,6 @@ def summarise(bundle: Bundle) -> Summary:
         sweeps=swept,
         conditions=conditions_of(run[0]) if run else None,
     )
-
-
-def _group(record: Row | Measurement) -> str:
-    return f"batch {record.batch}, {record.boundary}"
 
 
 def _environment(bundle: Bundle, environment_id: str) -> Environment | None:
@@ -90,13 +87,19 @@ def _key(record: Measurement | Verification) -> Key:
 
 
 def _verifications(bundle: Bundle, run: Sequence[Measurement]) -> dict[Key, Verification]:
-    """The latest verdict of each cell, of the run's environment; without a run, of the latest record's."""
+    """The latest verdict of each cell, of the run's environment and threads; without a run, of the latest record's."""
     every = [from_json(Verification, value) for value in bundle.read("verification")]
     records = [record for record in every if record.backend not in NAMED_ONLY]
     if not records:
         return {}
-    environment = run[0].environment if run else records[-1].environment
-    return {_key(r): r for r in records if r.environment == environment}
+    last = records[-1]
+    environment, threads = (run[0].environment, run[0].threads) if run else (last.environment, _threads(last))
+    return {_key(r): r for r in records if r.environment == environment and _threads(r) in (None, threads)}
+
+
+def _threads(verdict: Verification) -> Json:
+    """That it was asked for with; None where it does not say."""
+    return verdict.settings.get("asked", {}).get("threads")
 
 
 def _subjects(
@@ -143,17 +146,17 @@ def _subject(
 
 
 def _rows(run: Sequence[Measurement], subjects: Mapping[Key, Subject]) -> list[Row]:
-    """A row for each record, with ratio and δ from the records of its own batch and boundary alone."""
+    """A row for each record, with ratio and δ from the records of its own batch, boundary and device alone."""
     medians = {id(r): stats.medians_by_replicate(r.latencies_ns, r.replicates) for r in run if r.latencies_ns}
     groups: dict[str, list[Measurement]] = {}
     for record in run:
-        groups.setdefault(_group(record), []).append(record)
+        groups.setdefault(delta_key(record.batch, record.boundary, record.device), []).append(record)
     rows = []
     for records in groups.values():
+        base = next((medians.get(id(r)) for r in records if _is_baseline(r)), None)
         delta = stats.delta([medians[id(r)] for r in records if id(r) in medians])
-        bases = {r.device: medians.get(id(r)) for r in records if _is_baseline(r)}
         for record in records:
-            rows.append(_row(record, subjects[_key(record)], medians.get(id(record)), bases, delta))
+            rows.append(_row(record, subjects[_key(record)], medians.get(id(record)), base, delta))
     order = {id(subject): i for i, subject in enumerate(subjects.values())}
     return sorted(rows, key=lambda row: (row.batch, row.boundary != "host", row.boundary, order[id(row.subject)]))
 
@@ -166,12 +169,12 @@ def _row(
     record: Measurement,
     subject: Subject,
     medians: Mapping[int, float] | None,
-    bases: Mapping[str, Mapping[int, float] | None],
+    base: Mapping[int, float] | None,
     delta: float,
 ) -> Row:
     found = {name: stats.bounded_quantile(record.latencies_ns, p) for name, p in QUANTILES.items()}
     quantiles = {name: q for name, q in found.items() if q is not None}
-    base, ratio, word = bases.get(record.device), None, ""
+    ratio, word = None, ""
     if medians and base:
         ratio = None if _is_baseline(record) else stats.speed_ratio(base, medians)
         word = "baseline" if _is_baseline(record) else (stats.word(ratio, delta) if ratio else "")

@@ -115,6 +115,13 @@ def test_memory_that_does_not_suffice_is_an_error_of_that_batch_and_the_process_
     assert worker.warm_up("k", 4, "host", 0.05).runs >= 2
 
 
+def test_a_kill_from_outside_names_memory(workers):
+    worker = spawn(workers, "null")
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(WorkerDied, match=r"killed by SIGKILL, as the system does where memory runs out: ask for a sm"):
+        worker.peak_memory()
+
+
 def test_errors_come_back_typed_and_in_one_line(workers, tiny_onnx, tmp_path):
     from tiny_network import artifact
 
@@ -226,7 +233,6 @@ def test_a_file_in_the_current_folder_is_not_imported_in_a_librarys_stead(tmp_pa
     ("status", "words"),
     [
         (signal.SIGSEGV, "killed by SIGSEGV"),
-        (signal.SIGKILL, "killed by SIGKILL, as the system does where memory runs out: ask for a smaller batch"),
         (3 << 8, "exit status 3"),
         (0, "exit status 0"),
     ],

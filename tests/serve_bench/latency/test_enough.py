@@ -72,12 +72,29 @@ def test_the_replicates_asked_for_share_three_fifths_and_further_ones_the_rest()
 
 def test_a_run_says_what_ended_it():
     narrow, wide = enough.Width(0.01, 1, 0, 3), enough.Width(0.05, 1, 2, 3)
-    assert enough.ended(narrow, 0.02, "x")["ended_by"] == "precision"
-    assert enough.ended(wide, 0.02, "x") == {
+    assert enough.ended(narrow, 0.02, "x", 10, 10)["ended_by"] == "precision"
+    assert enough.ended(wide, 0.02, "x", 100, 10)["ended_by"] == "most"
+    assert enough.ended(wide, 0.02, "x", 99, 10) == {
         "ended_by": "budget",
         "wider_ratios": 2,
         "ratios": 3,
         "widest_ratio": 0.05,
         "widest_cell": "x",
     }
-    assert enough.ended(None, 0.02, "") == {"ended_by": "replicates"}
+    assert enough.ended(None, 0.02, "", 10, 10) == {"ended_by": "replicates"}
+
+
+def test_a_further_replicate_is_begun_only_where_its_least_runs_fit():
+    def share(took_s):
+        return enough.share_s(15.0, 12.0, 10, 10, 0.5, 1.0, took_s, adaptive=True)
+
+    assert share(0.0) == share(2.5) == pytest.approx(0.9), "2.5 s are left"
+    assert share(2.6) == 0.0
+
+
+def test_what_has_a_ratio_is_a_group_with_eager_and_another():
+    assert enough.comparable([subject(EAGER), subject(ONNX)])
+    assert not enough.comparable([subject(ONNX), subject(ONNX, 8)])
+    assert not enough.comparable([subject(EAGER), subject(EAGER)])
+    assert not enough.comparable([subject(EAGER, 1), subject(ONNX, 8)])
+    assert not enough.comparable([])

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from latency_fakes import FakeBundle, FakeCell, FakeWorkers, artifact
+from latency_fakes import FakeBundle, FakeCell, FakeWorkers, artifact, verification
 
 from export.bundle.errors import UsageError
-from export.bundle.types import Measurement, from_json
+from export.bundle.types import Measurement, from_json, to_json
 from export.progress import Silent
 from serve_bench.latency import cores, peak, rounds
 
@@ -223,13 +223,8 @@ def test_nothing_is_written_when_a_run_is_interrupted():
 
 
 def test_a_cell_whose_latest_verification_failed_is_not_measured():
-    def verdict(passed):
-        return {
-            "artifact_sha256": CELLS[1].artifact.sha256,
-            "backend": "torchscript",
-            "device": "cpu",
-            "passed": passed,
-        }
+    def verdict(passed, environment="here", threads=1):
+        return to_json(verification(CELLS[1], passed, environment, threads))
 
     failed = FakeBundle({"verification": [verdict(True), verdict(False)]})
     workers = FakeWorkers()
@@ -238,6 +233,8 @@ def test_a_cell_whose_latest_verification_failed_is_not_measured():
     assert not any(where[1] == "torchscript" for where, _ in workers.calls)
     mended = FakeBundle({"verification": [verdict(False), verdict(True)]})
     assert not any(r.error for r in measure(FakeWorkers(), mended))
+    for other in (verdict(False, "elsewhere"), verdict(False, threads=4)):
+        assert not any(r.error for r in measure(FakeWorkers(), FakeBundle({"verification": [verdict(True), other]})))
 
 
 def test_a_budget_too_small_for_two_runs_a_replicate_is_exceeded_and_said(monkeypatch):
@@ -298,6 +295,25 @@ def test_a_steady_run_ends_by_its_precision_and_a_noisy_one_goes_on():
     assert (exactly.facts["ended_by"], exactly.facts["replicates_taken"]) == ("replicates", 10)
     with pytest.raises(UsageError, match="negative width"):
         measure(FakeWorkers(), precision_of_ratio=-0.1)
+
+
+def test_without_eager_the_replicates_asked_for_share_the_whole_budget(monkeypatch):
+    """With it they have three fifths, and the rest is for the ratios that are still wide."""
+    monkeypatch.setattr("serve_bench.latency.replicate.time", SimpleNamespace(perf_counter=lambda: 0.0))
+    alone, beside = (measure(FakeWorkers(), cells=cells, batches=(64,), budget_s=64.0) for cells in (CELLS[2:3], CELLS))
+    assert (alone[0].facts["ended_by"], beside[0].facts["ended_by"]) == ("replicates", "precision")
+    # A run takes 64 ms: two re-warming visits of one run each and 98 timed ones fill the first of ten parts of 6.4 s.
+    assert Counter(alone[0].replicates)[0] > 5 / 3 * Counter(beside[2].replicates)[0]
+
+
+def test_slow_first_replicates_leave_the_rest_of_the_budget_to_further_ones():
+    class Slow(FakeWorkers):
+        def run_ns(self, backend, batch):
+            wild = backend == "torchscript"
+            return super().run_ns(backend, batch) * (1 + wild * (len(self.made) % 3))
+
+    (record, *_) = measure(Slow(base_ns=200_000_000), batches=(1,), budget_s=15.0)
+    assert record.facts["replicates_taken"] > 10, "its share is 0.9 s, its least of runs 4 s: the fake takes no time"
 
 
 def test_further_replicates_are_of_the_batches_that_need_them():

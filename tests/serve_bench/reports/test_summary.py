@@ -7,6 +7,8 @@ import pytest
 from report_records import CELLS, FALLING, HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
 
 from serve_bench.equivalence.records import worst_probe
+from serve_bench.latency.stats import Interval
+from serve_bench.reports import _facts, _tables
 from serve_bench.reports._facts import measuring_facts
 from serve_bench.reports.summary import summarise
 
@@ -82,6 +84,54 @@ def test_the_first_sentence_names_the_plain_form_where_a_narrower_one_cannot_be_
 
     assert headline([104, 104, 105]).startswith("onnxruntime-cpu float16 is 5.00×")
     assert headline([98, 102, 106]).startswith("onnxruntime-cpu is ")
+
+
+def test_the_first_sentence_is_true_of_every_backend():
+    eager, plain, half = summarise(whole()).rows
+    wild, steady = (Interval(3.1, 0.8, 12), "indistinguishable"), (Interval(3.0, 2.9, 3.1), "faster")
+    same, slow = (Interval(1.0, 0.99, 1.01), "indistinguishable"), (Interval(0.5, 0.4, 0.6), "slower")
+
+    def headline(one, other):
+        rows = (
+            replace(row, ratio=ratio, word=word) for row, (ratio, word) in zip((plain, half), (one, other), strict=True)
+        )
+        return _facts.headline([eager, *rows])
+
+    assert headline(wild, steady).startswith("onnxruntime-cpu float16 is 3.00× [2.90, 3.10] faster than eager")
+    assert headline(same, slow) == (
+        "No backend is faster than eager at batch 1: the nearest, onnxruntime-cpu, runs at 1.00× [0.990, 1.01] and "
+        "cannot be told from it."
+    )
+    assert headline(same, same).startswith("No backend can be told from eager at batch 1: the nearest, ")
+    assert headline(slow, slow) == (
+        "No backend is faster than eager at batch 1: the nearest, onnxruntime-cpu, runs at 0.500× [0.400, 0.600]."
+    )
+
+
+def test_deltas_are_of_a_device():
+    """The CPU's forms vary by 20 %, a GPU's not at all."""
+    forms = [(PROGRAM, "eager", "cpu"), (ONNX, "onnxruntime-cpu", "cpu")]
+    noisy = [
+        measurement(of, backend, 1, [[100] * 11, [120 + 20 * i] * 11], device=device)
+        for i, (of, backend, device) in enumerate(forms)
+    ]
+    gpu = [
+        measurement(PROGRAM, "eager", 1, [[100] * 11] * 2, device="cuda"),
+        measurement(ONNX, "onnxruntime-cuda", 1, [[50] * 11] * 2, device="cuda"),
+    ]
+    records = [replace(r, facts=r.facts | {"cells": 4}) for r in (*noisy, *gpu)]
+    summary = summarise(whole(measurement=records))
+    assert summary.deltas["batch 1, host, cuda"] == 0.01
+    assert summary.deltas["batch 1, host"] > 0.05
+    assert {r.word for r in summary.rows if r.subject.backend == "onnxruntime-cuda"} == {"faster"}
+    assert " on cpu, 1.0 % on cuda" in _tables.title(summary, 1, "host")
+
+
+def test_a_verdict_with_other_threads_is_not_this_runs():
+    first = whole().records
+    other = verification(ONNX, "onnxruntime-cpu", 1e-3, 8e-7, settings={"asked": {"threads": 4}})
+    summary = summarise(whole(verification=[*first["verification"], other]))
+    assert [s.verdict for s in summary.subjects] == ["same"] * 3
 
 
 def test_the_latest_verdict_and_the_latest_whole_run_count():
@@ -241,7 +291,8 @@ def test_inputs_that_a_user_gave_are_no_data_set():
 def test_the_command_repeats_the_run():
     assert summarise(whole()).command == (
         "pipeline bench artifacts/cnn --batch 1 --budget 15 --replicates 2 --precision-of-ratio 0 --threads 1 "
-        "--backend eager --backend onnxruntime-cpu"
+        "--no-peak --seed 7 --backend eager --backend onnxruntime-cpu --precision float32 --precision float16 "
+        "--device cpu"
     )
 
 
