@@ -117,6 +117,7 @@ def print_sections(summary: Summary, keys: Collection[str]) -> None:
 def _print_notes(summary: Summary) -> None:
     """Why a figure or a form is not there, and what the columns mean where they hold anything."""
     from serve_bench.reports import _tables
+    from serve_bench.reports._facts import TAILS
 
     broken: dict[tuple[str, str], list[str]] = {}
     for row in summary.rows:
@@ -127,6 +128,8 @@ def _print_notes(summary: Summary) -> None:
     for subject in summary.subjects:
         if subject.reason:
             print(f"{subject.label}: {subject.verdict}: {subject.reason}")
+    if short := dict(summary.measuring).get(TAILS):
+        print(f"Too few runs: {short}.")
     if any(row.ratio for row in summary.rows):
         print(_tables.RATIO_NOTE)
     if summary.deltas:

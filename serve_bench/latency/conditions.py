@@ -1,8 +1,10 @@
-"""What is the same for every replicate of a run, and how many processes are set up at a time."""
+"""What all replicates of a run have in common: its conditions, and the wall time that they add up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,3 +41,15 @@ def lanes_of(subjects: Sequence[Subject], threads: int, where: cores.Topology | 
         return 1
     room = min(map(len, where.homes(threads))) if where else available_cores()
     return max(1, room // threads)
+
+
+class Seconds(dict[str, float]):
+    """Wall time by part of the work."""
+
+    @contextmanager
+    def of(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self[part] = self.get(part, 0.0) + time.perf_counter() - start

@@ -6,6 +6,7 @@ have no GPU: written against NVIDIA's NVML API reference.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -53,10 +54,20 @@ def reader() -> Iterator[Any]:
         yield list
         return
     try:
-        yield lambda: [state(nvml, i) for i in range(nvml.nvmlDeviceGetCount())]
+        chosen = visible(os.environ.get("CUDA_VISIBLE_DEVICES"), nvml.nvmlDeviceGetCount())
+        yield lambda: [state(nvml, i) for i in chosen]
     finally:
         with suppress(Exception):
             nvml.nvmlShutdown()
+
+
+def visible(chosen: str | None, count: int) -> list[int]:
+    """The GPUs of `count` that CUDA_VISIBLE_DEVICES lets a process use, by number; all of them where it is not set or
+    names them by UUID."""
+    numbers = [part.strip() for part in chosen.split(",")] if chosen else []
+    if not numbers or not all(part.isdigit() for part in numbers):
+        return list(range(count))
+    return [int(part) for part in numbers if int(part) < count]
 
 
 def state(nvml: Any, index: int) -> GpuState:
@@ -110,3 +121,9 @@ def held_down(rounds: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         for why in reasons:
             found[why] = found.get(why, 0) + 1
     return found
+
+
+def held_text(rounds: Sequence[Mapping[str, Any]]) -> str:
+    """ "software power cap in 3 of 40 rounds"; empty where no GPU was held down."""
+    found = [f"{why} in {count}" for why, count in held_down(rounds).items()]
+    return f"{', '.join(found)} of {len(rounds)} rounds" if found else ""

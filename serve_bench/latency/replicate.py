@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import statistics
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ from export.bundle.errors import PipelineError, WorkerDied, WorkerHung
 from export.bundle.types import to_json
 from serve_bench.latency import cores
 from serve_bench.latency.clock import calibrate, calibrate_copy
-from serve_bench.latency.conditions import Conditions
+from serve_bench.latency.conditions import Conditions, Seconds
 from serve_bench.latency.schedule import allot, plan_rounds
 from serve_bench.latency.subject import Subject, Taken
 
@@ -42,18 +41,6 @@ class Lost(Exception):
         self.culprits, self.reason = culprits, reason
 
 
-class Seconds(dict[str, float]):
-    """Wall time by part of the work."""
-
-    @contextmanager
-    def of(self, part: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self[part] = self.get(part, 0.0) + time.perf_counter() - start
-
-
 @dataclass
 class Replicate:
     """Steps of one replicate; a subject that fails is left out from there on, the others go on."""
@@ -69,7 +56,7 @@ class Replicate:
     taken: dict[int, Taken] = field(default_factory=dict)
     over_ns: float = 0.0
     gpu_rounds: list[dict[str, Any]] = field(default_factory=list)
-    """State of the GPUs at the beginning of each round, where one is measured."""
+    """State of the GPUs in each round: at its beginning and after each visit of a GPU's cell, when it has just run."""
     calibration: list[list[int]] = field(default_factory=list)
     """Replicate, round, and nanoseconds of the calibration loop and of the calibration copy at its beginning."""
     cores: tuple[int, ...] = ()
@@ -261,9 +248,14 @@ class Replicate:
         if self.calibration and self.calibration[-1][1] == number:
             return
         self.calibration.append([self.number, number, calibrate(), calibrate_copy()])
-        gpus = self.conditions.gpus()
-        if gpus:
-            self.gpu_rounds.append({"replicate": self.number, "round": number, "gpus": to_json(gpus)})
+        self._note_gpus(number)
+
+    def _note_gpus(self, number: int) -> None:
+        if not (gpus := to_json(self.conditions.gpus())):
+            return
+        if not self.gpu_rounds or self.gpu_rounds[-1]["round"] != number:
+            self.gpu_rounds.append({"replicate": self.number, "round": number, "gpus": []})
+        self.gpu_rounds[-1]["gpus"] += gpus
 
     def _measure(self, budget_ns: float) -> None:
         alive = self._alive()
@@ -293,6 +285,8 @@ class Replicate:
                 taken.latencies_ns += latencies
                 taken.replicates += [self.number] * len(latencies)
                 taken.rounds += [visit.round] * len(latencies)
+            if subject.cell.device != "cpu":
+                self._note_gpus(visit.round)
 
 
 def median(values: Sequence[float]) -> float:

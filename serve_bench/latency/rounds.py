@@ -29,11 +29,11 @@ from serve_bench.equivalence.records import latest
 from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.latency import gpu_state
 from serve_bench.latency.clock import Settled, settle, timed_runs
-from serve_bench.latency.conditions import Conditions, lanes_of
+from serve_bench.latency.conditions import Conditions, Seconds, lanes_of
 from serve_bench.latency.cores import topology
 from serve_bench.latency.enough import Width, comparable, ended, share_s, width
 from serve_bench.latency.peak import with_peaks
-from serve_bench.latency.replicate import Lost, Replicate, Seconds, median
+from serve_bench.latency.replicate import Lost, Replicate, median
 from serve_bench.latency.run_record import Run, record_of
 from serve_bench.latency.schedule import BUDGET_S, ROUNDS, cost_ns, least_runs, most_runs
 from serve_bench.latency.subject import Subject, Taken

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import mmap
+import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import DatasetFacts, Measurement, Recipe
 from serve_bench.latency import drift, stats
-from serve_bench.latency.gpu_state import held_down
+from serve_bench.latency.enough import FIRST_SHARE
+from serve_bench.latency.gpu_state import held_text
 from serve_bench.latency.records import taken
 from serve_bench.latency.run_conditions import MACHINE
+from serve_bench.latency.schedule import cost_ns
 from serve_bench.reports import _format as show
 
 if TYPE_CHECKING:
     from export.bundle.store import Bundle
     from serve_bench.reports.summary import Row, Subject
 
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+TAILS = "Tails"
 MUCH_MEMORY = 1 << 20
 """Bytes that a run takes from the system anew, above which that is told."""
 METRICS = {
@@ -151,6 +157,8 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
     over = facts.get("over_budget_s", 0)
     exceeded = f", {over:.1f} s over it for the least number of runs" if over else ""
     yield "Budget", f"{facts['budget_s']:g} s asked, {facts['spent_s']:.1f} s spent{exceeded}"
+    if short := tails(run):
+        yield TAILS, short
     yield "Threads", f"{first.threads} for each backend"
     if facts.get("cores") and any(r.device == "cpu" for r in run):
         yield "Cores", show.cores(facts["cores"])
@@ -215,11 +223,43 @@ def _moved(what: str, values: Sequence[int], replicates: Sequence[int]) -> str:
 
 
 def _clocks(rounds: Sequence[Mapping[str, Any]]) -> str:
-    """ "SM 1,410 to 1,980 MHz over 40 rounds; held down in 3: software power cap"."""
+    """ "SM 1,410 to 1,980 MHz over 40 rounds; held down: software power cap in 3 of 40 rounds"."""
     clocks = [gpu["sm_mhz"] for taken in rounds for gpu in taken["gpus"] if gpu["sm_mhz"]]
     span = f"SM {min(clocks):,} to {max(clocks):,} MHz" if clocks else "not told"
-    held = "".join(f"; held down in {count}: {why}" for why, count in held_down(rounds).items())
-    return f"{span} over {len(rounds)} rounds{held}"
+    held = held_text(rounds)
+    return f"{span} over {len(rounds)} rounds" + (f"; held down: {held}" if held else "")
+
+
+def tails(run: Sequence[Measurement]) -> str:
+    """Which quantiles the runs of which batches are too few for, and what it would take: `bench` of that batch alone.
+
+    Its budget is what the runs that are wanting take at the medians of this run, with the untimed ones of each visit;
+    where a precision was asked for, the first replicates, which are sure to be taken, have but a part of it.
+    """
+    rows = [r for r in run if r.latencies_ns and not r.error]
+    said = []
+    for name, p in QUANTILES.items():
+        wanted = stats.least_samples(p)
+        short = sorted({r.batch for r in rows if len(r.latencies_ns) < wanted})
+        if not short:
+            continue
+        texts = []
+        for batch in short:
+            same = [r for r in rows if r.batch == batch]
+            fewest = min(len(r.latencies_ns) for r in same)
+            texts.append(f"batch {batch} has {fewest} (--batch {batch} --budget {_budget_s(same, wanted):g})")
+        said.append(f"{name} asks for {wanted} runs of a form: {', '.join(texts)}")
+    return "; ".join(said)
+
+
+def _budget_s(rows: Sequence[Measurement], wanted: int) -> float:
+    """Seconds, to two digits, in which each of `rows` comes to `wanted` runs where nothing else is measured."""
+    facts = rows[0].facts
+    replicates = int(facts["replicates"])
+    each = math.ceil(wanted / replicates)
+    needed_s = sum(replicates * cost_ns(statistics.median(r.latencies_ns), each) for r in rows) / 1e9
+    whole = needed_s / (FIRST_SHARE if facts.get("precision_of_ratio") else 1.0)
+    return float(f"{1.05 * whole:.1e}") or 0.1
 
 
 def _ended(facts: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from export.bundle.store import Bundle
 from export.bundle.types import Artifact, to_json
 from serve_bench.cells import label
-from serve_bench.latency import stats
+from serve_bench.latency import gpu_state, stats
 from serve_bench.latency.stats import Interval, Quantile
 from serve_bench.latency.sweeps._run import sweep_named, whole_sweeps
 from serve_bench.latency.sweeps._types import SweepPoint
@@ -167,6 +167,8 @@ def _facts(points: Sequence[SweepPoint]) -> str:
     total = sum(p.facts["replicates"] * p.processes for p in points if p.latencies_ns)
     if unsettled:
         said += f" {unsettled} of {total} warm-ups ended at their time limit."
+    if held := gpu_state.held_text(facts.get("gpu_rounds", ())):
+        said += f" The GPU held its clocks down: {held}."
     if facts.get("void_replicates"):
         said += f" {facts['void_replicates']} replicates were taken again, as a process died."
     return f"{said} Environment {first.environment}."

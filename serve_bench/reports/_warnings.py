@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from export.bundle.errors import some
-from serve_bench.latency import drift, stats
+from serve_bench.latency import drift, gpu_state, stats
 from serve_bench.latency.clock import SETTLED_WITHIN
 from serve_bench.reports import _format as show
 
 if TYPE_CHECKING:
     from export.bundle.store import Bundle
+    from export.bundle.types import Measurement
     from serve_bench.reports.summary import Row
 
 WIDE_DELTA = 0.1
@@ -67,6 +68,15 @@ def gaps(bundle: Bundle) -> Iterator[str]:
     missing = bundle.missing_files()
     if missing:
         yield f"Missing from the payload: {', '.join(missing)}. What stands here of it was true when it was there."
+
+
+def held_down(run: Sequence[Measurement]) -> Iterator[str]:
+    """Rounds in which a GPU ran slower than it could."""
+    if held := gpu_state.held_text(run[0].facts.get("gpu_rounds", ()) if run else ()):
+        yield (
+            f"The GPU held its clocks down ({held}): its latencies there are longer than they need be. "
+            "Ratios are paired by replicate and stand where both sides were held alike."
+        )
 
 
 def _order(rows: Sequence[Row]) -> Iterator[str]:

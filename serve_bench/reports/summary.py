@@ -19,13 +19,13 @@ from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, taken, whole_runs
 from serve_bench.latency.run_conditions import conditions_of
 from serve_bench.reports import _again, _ceiling, _facts, _scenarios, _sweeps, _warnings
+from serve_bench.reports._facts import QUANTILES
 from serve_bench.reports._sections import sections
 from serve_bench.reports._types import Absent, Row, ScenarioRow, Subject, Summary, delta_key
 
 __all__ = ["QUANTILES", "Absent", "Row", "ScenarioRow", "Subject", "Summary", "summarise"]
 ENTRIES = ()
 """No format itself."""
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
 def summarise(bundle: Bundle) -> Summary:
@@ -46,7 +46,12 @@ def summarise(bundle: Bundle) -> Summary:
         description=manifest.description,
         headline=_facts.headline(rows) if rows or not swept else _sweeps.HEADLINE,
         verdict=_facts.verdict(list(subjects.values())),
-        warnings=(*_warnings.warnings(rows), *_warnings.gaps(bundle), *_scenarios.gaps(scenarios)),
+        warnings=(
+            *_warnings.warnings(rows),
+            *_warnings.held_down(run),
+            *_warnings.gaps(bundle),
+            *_scenarios.gaps(scenarios),
+        ),
         subjects=tuple(subjects.values()),
         rows=tuple(rows),
         absent=tuple(_absent(bundle)),

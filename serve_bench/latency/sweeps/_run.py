@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +13,7 @@ from export.bundle.types import from_json, to_json
 from export.progress import Progress
 from export.registry import entries, entry
 from serve_bench.cells import Cell
+from serve_bench.latency import gpu_state
 from serve_bench.latency.records import Records
 from serve_bench.latency.rounds import real_samples
 from serve_bench.latency.sweeps._types import Asked, Sweep, SweepPoint
@@ -47,8 +49,10 @@ def sweep_bundle(
     """
     taken: list[SweepPoint] = []
     samples = real_samples(bundle)
+    on_gpu = any(cell.device == "cuda" for cell in cells)
     for name in names:
         with (
+            gpu_state.reader() if on_gpu else nullcontext(list) as gpus,
             progress.stage(f"sweep {name}") as bar,
             tempfile.TemporaryDirectory(prefix="pipeline-sweep-") as folder,
         ):
@@ -59,6 +63,7 @@ def sweep_bundle(
                 samples=samples,
                 folder=Path(folder),
                 bar=bar,
+                gpus=gpus,
                 **settings,
             )
             points = sweep_named(name).run(asked)

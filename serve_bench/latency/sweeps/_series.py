@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from export.bundle.errors import PipelineError
 from export.bundle.types import Artifact, Json
 from serve_bench._child import fixed_batch, sample_count
 from serve_bench.cells import Cell, backend_named
 from serve_bench.exchange import SUFFIX, write_arrays
-from serve_bench.latency.conditions import Conditions, lanes_of
+from serve_bench.latency.conditions import Conditions, Seconds, lanes_of
 from serve_bench.latency.cores import topology
-from serve_bench.latency.replicate import Lost, Replicate, Seconds, median
+from serve_bench.latency.replicate import Lost, Replicate, median
 from serve_bench.latency.schedule import cost_ns, least_runs, most_runs
 from serve_bench.latency.subject import Subject, Taken
 from serve_bench.latency.sweeps._types import BATCHES, Asked, SweepPoint
@@ -127,6 +127,7 @@ class Taker:
         self.seconds = Seconds()
         self.where = topology()
         self.drawn: list[list[int]] = []
+        self.gpu_rounds: list[dict[str, Any]] = []
         self.rng = random.Random(asked.seed)
         self.least = least or least_runs(asked.replicates)
         self.most = most_runs(asked.replicates, MOST_SAMPLES)
@@ -215,6 +216,7 @@ class Taker:
                     least=self.least,
                     most=self.most,
                     where=self.where,
+                    gpus=self.asked.gpus,
                 ),
                 rng=self.rng,
                 seconds=self.seconds,
@@ -228,6 +230,7 @@ class Taker:
                     points[i].taken.error = lost.reason
                 continue
             self.drawn.append(list(replicate.cores))
+            self.gpu_rounds += replicate.gpu_rounds
             for i, found in replicate.taken.items():
                 points[i].taken.error = found.error
                 points[i].taken.add(found)
@@ -246,6 +249,7 @@ class Taker:
             "void_replicates": self.void,
             "cores": self.drawn,
             "isolate": self.asked.isolate,
+            **({"gpu_rounds": self.gpu_rounds} if self.gpu_rounds else {}),
             "seed": self.asked.seed,
             "samples": sample_count(self.asked.bundle.manifest.inputs, self.asked.samples),
         }

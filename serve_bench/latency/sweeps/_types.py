@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from export.bundle.store import Bundle
     from export.progress import Bar
     from serve_bench.cells import Cell
+    from serve_bench.latency.gpu_state import GpuState
     from serve_bench.worker import Workers
 
 LIMIT = 4096
@@ -141,6 +142,8 @@ class Asked:
     processes: int | None = None
     """Most processes of the concurrency sweep; None: as many as there are cores."""
     seed: int = 0
+    gpus: Callable[[], Sequence[GpuState]] = list
+    """Their state now; none where no GPU is measured."""
 
 
 class Sweep(Protocol):

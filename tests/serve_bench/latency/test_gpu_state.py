@@ -52,7 +52,16 @@ def test_rounds_that_were_held_down_are_counted_and_told():
     states = [gpu_state.GpuState(gpu=0, sm_mhz=mhz, reasons=mask) for mhz, mask in ((1410, 0), (1200, 4), (1980, 4))]
     rounds = [{"replicate": 0, "round": i, "gpus": to_json([s])} for i, s in enumerate(states)]
     assert gpu_state.held_down(rounds) == {"software power cap": 2}
-    assert _facts._clocks(rounds) == "SM 1,200 to 1,980 MHz over 3 rounds; held down in 2: software power cap"
+    assert _facts._clocks(rounds) == (
+        "SM 1,200 to 1,980 MHz over 3 rounds; held down: software power cap in 2 of 3 rounds"
+    )
+
+
+def test_only_the_gpus_that_a_process_may_use_are_asked():
+    assert gpu_state.visible(None, 3) == [0, 1, 2]
+    assert gpu_state.visible("2,0", 3) == [2, 0]
+    assert gpu_state.visible("1,7", 3) == [1]
+    assert gpu_state.visible("GPU-8932f937", 2) == [0, 1]
 
 
 def test_without_a_driver_there_is_nothing(monkeypatch):

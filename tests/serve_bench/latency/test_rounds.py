@@ -1,6 +1,7 @@
 """The interleaved run over fakes: which processes are made, what is recorded, what a failure costs."""
 
 from collections import Counter
+from contextlib import nullcontext
 from itertools import pairwise
 from threading import Barrier
 from types import SimpleNamespace
@@ -12,7 +13,8 @@ from latency_fakes import FakeBundle, FakeCell, FakeWorkers, artifact, verificat
 from export.bundle.errors import UsageError
 from export.bundle.types import Measurement, from_json, to_json
 from export.progress import Silent
-from serve_bench.latency import cores, peak, rounds
+from serve_bench.latency import cores, gpu_state, peak, rounds
+from serve_bench.reports import _warnings
 
 FAMILIES = {"eager": "torch", "torchscript": "torch", "onnxruntime-cpu": "onnxruntime-cpu"}
 CELLS = (
@@ -152,7 +154,7 @@ def test_samples_go_on_where_the_visit_before_ended():
 
 
 def test_later_replicates_are_planned_by_what_the_earlier_ones_measured(monkeypatch):
-    monkeypatch.setattr("serve_bench.latency.replicate.time", SimpleNamespace(perf_counter=lambda: 0.0))
+    monkeypatch.setattr("serve_bench.latency.conditions.time", SimpleNamespace(perf_counter=lambda: 0.0))
 
     def runs(warm_factor):
         records = measure(FakeWorkers(warm_factor=warm_factor), batches=(64,), budget_s=60.0)
@@ -239,7 +241,7 @@ def test_a_cell_whose_latest_verification_failed_is_not_measured():
 
 def test_a_budget_too_small_for_two_runs_a_replicate_is_exceeded_and_said(monkeypatch):
     clock = iter(range(100_000))
-    monkeypatch.setattr("serve_bench.latency.replicate.time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    monkeypatch.setattr("serve_bench.latency.conditions.time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
     notes = Notes()
     records = measure(FakeWorkers(base_ns=10**9), cells=CELLS[:1], batches=(1,), budget_s=5.0, progress=notes)
     # the fake clock gives one second to each part of each of ten replicates
@@ -299,7 +301,7 @@ def test_a_steady_run_ends_by_its_precision_and_a_noisy_one_goes_on():
 
 def test_without_eager_the_replicates_asked_for_share_the_whole_budget(monkeypatch):
     """With it they have three fifths, and the rest is for the ratios that are still wide."""
-    monkeypatch.setattr("serve_bench.latency.replicate.time", SimpleNamespace(perf_counter=lambda: 0.0))
+    monkeypatch.setattr("serve_bench.latency.conditions.time", SimpleNamespace(perf_counter=lambda: 0.0))
     alone, beside = (measure(FakeWorkers(), cells=cells, batches=(64,), budget_s=64.0) for cells in (CELLS[2:3], CELLS))
     assert (alone[0].facts["ended_by"], beside[0].facts["ended_by"]) == ("replicates", "precision")
     # A run takes 64 ms: two re-warming visits of one run each and 98 timed ones fill the first of ten parts of 6.4 s.
@@ -449,6 +451,25 @@ def test_what_it_computes_in_is_asked_once_and_after_the_timed_runs():
     timed = [i for i, ((what, _, _), _) in enumerate(workers.calls) if what == "measure"]
     assert max(i for i in timed if i < asked[0]) == asked[0] - 1
     assert sum(i < asked[0] for i in timed) == len(timed) / 3
+
+
+def test_a_gpu_is_asked_when_it_has_just_run_and_a_round_that_was_held_down_is_told(monkeypatch):
+    """It idles at the beginning of a round: only after a visit do its clocks say what it ran at."""
+    calls = []
+
+    def states():
+        calls.append(1)
+        return [gpu_state.GpuState(gpu=0, sm_mhz=1410, reasons=4 if len(calls) == 3 else 0)]
+
+    monkeypatch.setattr(gpu_state, "reader", lambda: nullcontext(states))
+    cells = [FakeCell(cell.artifact, cell.backend, "cuda") for cell in CELLS[:2]]
+    (first, *_) = measure(FakeWorkers(), cells=cells, batches=(1,), replicates=2)
+    rounds_ = first.facts["gpu_rounds"]
+    assert [(r["replicate"], r["round"]) for r in rounds_] == [(r, n) for r in range(2) for n in range(rounds.ROUNDS)]
+    # at its beginning, and after each visit of two cells at two boundaries
+    assert {len(r["gpus"]) for r in rounds_} == {1 + 2 * 2}
+    assert gpu_state.held_down(rounds_) == {"software power cap": 1}
+    assert "(software power cap in 1 of 8 rounds)" in next(iter(_warnings.held_down([first])))
 
 
 def test_the_machine_is_timed_at_the_beginning_of_every_round():

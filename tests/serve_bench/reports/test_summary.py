@@ -288,6 +288,19 @@ def test_inputs_that_a_user_gave_are_no_data_set():
     assert dict(summary.measuring)["Inputs"] == "1,024 given samples"
 
 
+def test_what_a_tail_would_take_is_told():
+    """Two replicates of 11 runs of 1 ms and of 2 ms: p90 wants 64, that is 32 in each of two replicates."""
+    rows = [measurement(of, b, 8, [[ns] * 11] * 2) for (of, b), ns in zip(CELLS[:2], (10**6, 2 * 10**6), strict=True)]
+    # Four visits a replicate begin with 10 ms untimed: 10 runs of 1 ms, 5 of 2 ms.
+    needed = 2 * (32 + 4 * 10) * 1e-3 + 2 * (32 + 4 * 5) * 2e-3
+    p90, p99 = _facts.tails(rows).split("; ")
+    assert p90 == f"p90 asks for 64 runs of a form: batch 8 has 22 (--batch 8 --budget {1.05 * needed:.2g})"
+    assert p99.startswith("p99 asks for 662 runs of a form: batch 8 has 22 (--batch 8 --budget ")
+    adaptive = [replace(r, facts=r.facts | {"precision_of_ratio": 0.02}) for r in rows]
+    assert f"--budget {1.05 * needed / 0.6:.2g})" in _facts.tails(adaptive)
+    assert _facts.tails([measurement(PROGRAM, "eager", 1, [[100] * 662])]) == ""
+
+
 def test_the_command_repeats_the_run():
     assert summarise(whole()).command == (
         "pipeline bench artifacts/cnn --batch 1 --budget 15 --replicates 2 --precision-of-ratio 0 --threads 1 "
