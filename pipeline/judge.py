@@ -12,7 +12,7 @@ from export.bundle.environment import available_cores, environment
 from export.bundle.errors import BackendFailed, BackendUnavailable, VerdictFailed
 from export.bundle.files import write_atomic
 from export.bundle.store import Bundle
-from export.bundle.types import Measurement, Verification, to_json
+from export.bundle.types import Environment, Measurement, Verification, to_json
 from export.formats._base import ExportOptions
 from export.progress import Progress
 from export.registry import entries
@@ -54,7 +54,7 @@ def verify(bundle: Bundle, options: Options, workers: Workers, progress: Progres
 
     bundle.check()
     cells, missing = cells_of(bundle, options)
-    here = environment().id
+    here = record_environment(bundle).id
     todo = cells if options.fresh else pending(bundle, cells, here, options.threads)
     if len(todo) < len(cells) and not bundle.made_here:
         progress.note("verdicts that came with a bundle from elsewhere are signed by no one: --fresh judges anew")
@@ -66,6 +66,16 @@ def verify(bundle: Bundle, options: Options, workers: Workers, progress: Progres
             workers.prepare(backend_named(name).preload)
         verify_bundle(bundle, workers, todo, options.threads, here, progress)
     return Judged(verifications=tuple(latest(bundle, cells, here, options.threads)), missing=tuple(missing))
+
+
+def record_environment(bundle: Bundle) -> Environment:
+    """This machine, now; kept in the records where neither the manifest nor they have it, since every other record
+    holds its id alone."""
+    here = environment()
+    known = {bundle.manifest.environment.id, *(value["id"] for value in bundle.read("environment"))}
+    if here.id not in known:
+        bundle.append("environment", to_json(here))
+    return here
 
 
 def start_cold(bundle: Bundle, judged: Judged, options: Options, workers: Workers, progress: Progress) -> None:

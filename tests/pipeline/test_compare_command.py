@@ -29,6 +29,11 @@ def test_a_bundle_and_its_printed_measurements_are_the_same(made, run, tmp_path)
     found.raise_if_slower(0.0)
 
 
+def test_a_bundle_and_a_file_know_the_same_of_their_environment(made, base):
+    assert side_of(made.root).where == side_of(base).where
+    assert side_of(base).where["cores"] > 0
+
+
 def slower(path, factor, backend="onnxruntime-cpu", **more):
     document = json.loads(path.read_text())
     (report,) = document["reports"]
