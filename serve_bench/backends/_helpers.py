@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from export.bundle.types import TensorSpec
 
+NO_POOL = "none: no pool"
+"""What a session of one thread says of its threads' waiting."""
 NO_GPU = "no NVIDIA GPU found (nvidia-smi lists none): run it on a machine with one and its driver"
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from export.bundle.errors import BackendFailed
 from export.bundle.types import Artifact, Precision
 from serve_bench.backends._base import Arrays
-from serve_bench.backends._helpers import first_line
+from serve_bench.backends._helpers import NO_POOL, first_line
 
 
 def session_options(threads: int, config: Mapping[str, str] | None = None) -> Any:
@@ -41,7 +41,7 @@ def option_facts(threads: int) -> dict[str, Any]:
         "execution_mode": "sequential",
         "intra_op_threads": threads,
         "inter_op_threads": 1,
-        "spinning": "none: no pool" if threads == 1 else "inside a run only (session.force_spinning_stop)",
+        "spinning": NO_POOL if threads == 1 else "inside a run only (session.force_spinning_stop)",
         "io_binding": "preallocated buffers",
     }
 

@@ -13,12 +13,16 @@ from export.bundle.errors import BackendFailed, BackendUnavailable
 from export.bundle.types import Artifact, Boundary, Precision
 from export.program import leaves
 from serve_bench.backends._base import Arrays
-from serve_bench.backends._helpers import NO_GPU, first_line, gpu_names, importable, only_device, version
+from serve_bench.backends._helpers import NO_GPU, NO_POOL, first_line, gpu_names, importable, only_device, version
 
 DEVICES = ("cpu", "cuda")
 PRELOAD = ("serve_bench.backends._preload_torch", "serve_bench.backends._rehearse_torch")
 
 _threads_set: int | None = None
+
+SPINNING = "up to 10 ms after a run (OpenMP's default)"
+"""Measured; the untimed runs at the beginning of the next visit take as long. Never to spin (OMP_WAIT_POLICY passive)
+makes `cnn` 3 to 4 times as slow at batch 1 with two threads."""
 
 
 def missing(name: str, device: str) -> str | None:
@@ -60,6 +64,7 @@ def prepare(name: str, device: str, threads: int) -> dict[str, Any]:
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
     settings: dict[str, Any] = {"threads": torch.get_num_threads(), "interop_threads": 1, "inference_mode": True}
+    settings["spinning"] = NO_POOL if threads == 1 else SPINNING
     if device == "cuda":
         torch.backends.cudnn.benchmark = False
         settings |= {

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from export.bundle.errors import BackendFailed, BackendUnavailable
 from export.bundle.types import Artifact, Boundary, Precision
 from serve_bench.backends._base import Arrays, Session
-from serve_bench.backends._helpers import importable, only_device
+from serve_bench.backends._helpers import NO_POOL, importable, only_device
 
 # `import openvino` reports itself to Google Analytics and writes to the home folder, unless this module is not there.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -116,6 +116,7 @@ class OpenVino:
             "openvino": openvino.get_version(),
             "model_cache": core.get_property("CACHE_DIR") or "none",
             "buffers": "preallocated, shared with the runtime",
+            "spinning": NO_POOL if threads == 1 else "under half a millisecond after a run",
         }
         if session.settings["threads"] != threads:
             most = session.settings["threads"]
