@@ -25,6 +25,7 @@ from export.bundle.store import Bundle
 from export.bundle.types import from_json, to_json
 from pipeline import latency_trials as trials
 from pipeline.results import ROOT
+from pipeline.runs_apart import GATE, PLANTED, apart
 from serve_bench.latency.schedule import BUDGET_S
 from serve_bench.worker import Workers
 
@@ -139,6 +140,7 @@ def rows(done: Sequence[Done]) -> Iterator[Row]:
             )
     if len(by_name[REPEAT]) > 1:
         yield _repeated([d.value for d in by_name[REPEAT]])
+        yield from _compared([d.value["run"] for d in by_name[REPEAT] if "run" in d.value])
     if by_name["agreement"]:
         yield from _agreed([d.value for d in by_name["agreement"]])
     if by_name["bench"]:
@@ -182,6 +184,26 @@ def _repeated(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> Row:
         f"{_percent(off[worst])} at most ({worst}); {wide} above 3 %. Meanwhile the machine moved: {machine}",
         promised="≤ 3 % each",
         held=wide == 0,
+    )
+
+
+def _compared(runs: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    """What `compare` says of those runs; nothing of fewer than two that hold what it reads."""
+    if len(runs) < 2:
+        return
+    found = apart(runs)
+    pairs = len(runs) * (len(runs) - 1)
+    yield Row(
+        name="`compare` of every two of these runs: called different",
+        measured=f"{found.different} of {found.ratios} ratios in {pairs} comparisons",
+        promised="≤ 5 %",
+        held=found.different <= 0.05 * found.ratios,
+    )
+    yield Row(
+        name=f"… a gate at {_percent(GATE, 0)} closes for one form made {_percent(PLANTED, 0)} slower",
+        measured=f"{found.found} of {found.planted}",
+        promised="≥ 95 %",
+        held=found.found >= 0.95 * found.planted,
     )
 
 

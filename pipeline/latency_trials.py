@@ -23,6 +23,7 @@ from export.bundle.store import Bundle
 from export.bundle.types import Artifact, Measurement
 from export.progress import Silent
 from pipeline import bare_loop
+from pipeline.runs_apart import kept_run
 from serve_bench.cells import BASELINE, Cell, plan
 from serve_bench.latency import stats
 from serve_bench.latency.overhead import null_overhead
@@ -187,9 +188,9 @@ def loaded() -> Iterator[None]:
         other.wait()
 
 
-def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, dict[str, float]]:
-    """Every CPU form's ratio to eager by "label, batch", from one run as `bench` takes it; and nanoseconds of what was
-    timed beside it, the machine alone."""
+def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, Any]:
+    """Every CPU form's ratio to eager by "label, batch", from one run as `bench` takes it; nanoseconds of what was
+    timed beside it, the machine alone; and what `compare` reads of it."""
     cells = [c for c in plan(bundle.artifacts, None, "cpu")[0] if c.artifact.format != "app"]
     records = measured(bundle, workers, cells, (1, 8, 64, 512), seed, PRECISION)
     medians = {
@@ -203,7 +204,9 @@ def ratios(bundle: Bundle, workers: Workers, seed: int) -> dict[str, dict[str, f
         ratio = stats.speed_ratio(bases[batch], own)
         if ratio is not None and own is not bases[batch]:
             found[f"{backend} {artifact}, {batch}"] = ratio.value
-    return {"ratios": found, "machine": dict(conditions_of(records[0]).machine_ns)}
+    artifacts = {a.sha256: a for a in bundle.artifacts}
+    machine = dict(conditions_of(records[0]).machine_ns)
+    return {"ratios": found, "machine": machine, "run": kept_run(records, artifacts)}
 
 
 def whole_bench(bundle: Bundle) -> dict[str, float]:

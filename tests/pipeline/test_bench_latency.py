@@ -8,6 +8,7 @@ from export.bundle.types import to_json
 from pipeline import bench_latency
 from pipeline.bench_latency import IDLE, RUNS, Done, kept, order, rows
 from pipeline.latency_trials import Trial
+from pipeline.runs_apart import Apart, apart
 
 
 def trial(name, number, word="indistinguishable", value=1.0, truth=1.0, half=0.01):
@@ -63,6 +64,31 @@ def test_runs_apart_are_held_by_their_worst_cell():
     (row,) = rows(done)
     assert "10.0 % at most (b, 1); 1 above 3 %. Meanwhile the machine moved: a loop 2.0 %" in row.measured
     assert not row.held
+
+
+def run_of(*latencies_ns, loop_ns=1e5):
+    """Of two forms, ten replicates 0.1 % apart."""
+    cells = [
+        [f"form {i}", 1, "host", [[r, ns * (1 + r / 1e3)] for r in range(10)]] for i, ns in enumerate(latencies_ns)
+    ]
+    conditions = {
+        "threads": 1,
+        "isolate": False,
+        "cores_drawn": True,
+        "rewarm_ns": 0,
+        "machine_ns": {"a loop": loop_ns},
+    }
+    return {"conditions": conditions, "cells": cells}
+
+
+def test_runs_apart_are_compared_as_a_user_would():
+    alike = apart([run_of(1e5, 2e5), run_of(1e5, 2e5), run_of(1.01e5, 2e5)])
+    assert alike == Apart(different=0, ratios=12, found=12, planted=12)
+    # One form took 20 % longer in the third run and the machine did not: both pairs with it call it so, in both orders.
+    moved = apart([run_of(1e5, 2e5), run_of(1e5, 2e5), run_of(1.2e5, 2e5)])
+    assert (moved.different, moved.ratios) == (4, 12)
+    # Where the third run is the base, 15 % more is still less than that was: its two plants are not found.
+    assert (moved.found, moved.planted) == (10, 12)
 
 
 def test_other_clocks_are_held_against_ours():
