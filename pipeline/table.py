@@ -26,7 +26,7 @@ def console() -> Any:
 
 
 def table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequence[str]]) -> None:
-    """Rows under their headings; one of a single cell heads the rows that follow it."""
+    """Rows under their headings; one of a single cell heads the rows that follow it. Nothing in them is markup."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -35,9 +35,10 @@ def table(title: str, columns: Sequence[tuple[str, str]], rows: Iterable[Sequenc
     if _width(columns, rows) > console().width:
         rows = [[cell.replace(" [", "\n[") for cell in row] if len(row) > 1 else row for row in rows]
         columns = [(heading.replace(" [", "\n["), justify) for heading, justify in columns]
-    grid = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, title_style="bold")
+    head = Text(title, style="bold") if title else None
+    grid = Table(title=head, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for index, (heading, justify) in enumerate(columns):
-        grid.add_column(heading, justify=justify, overflow="fold", no_wrap=index == 0)  # type: ignore[arg-type]
+        grid.add_column(Text(heading), justify=justify, overflow="fold", no_wrap=index == 0)  # type: ignore[arg-type]
     for row in rows:
         if len(row) == 1 and grid.row_count:
             grid.add_section()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
-from pipeline.table import print_outcome
+from pipeline.table import print_comparison, print_outcome, table
 from pipeline.verdict_table import print_verifications
 from tests.serve_bench.reports.report_records import HALF, ONNX, PROGRAM, measurement, verification, whole
 
@@ -61,3 +61,17 @@ def test_absences_of_one_reason_are_one_line(capsys):
     missing = [SimpleNamespace(label=label, reason="no GPU [here]") for label in ("a cuda", "b cuda")]
     print_verifications(SimpleNamespace(verifications=[], missing=missing), "cnn", as_json=False)
     assert capsys.readouterr().out.endswith("not run: a cuda, b cuda\n         no GPU [here]\n")
+
+
+def test_brackets_are_no_markup_in_titles_headings_and_cells(capsys):
+    """The names of folders stand in a title: `b[/x]` closes a tag that was never opened, `[old]` is one itself."""
+    found = SimpleNamespace(base="b[/x]/base.json", new="a[old]/cnn", rows=[], only={}, notes=())
+    print_comparison(found, gate=None, as_json=False)
+    assert "a[old]/cnn against b[/x]/base.json" in capsys.readouterr().out
+    table("[bold]", [("one [/a]", "left"), ("two [b]", "right")], [("[red]", ":smile:")])
+    lines = capsys.readouterr().out.split("\n")
+    assert [line.split() for line in lines if line.strip(" ─")] == [
+        ["[bold]"],
+        ["one", "[/a]", "two", "[b]"],
+        ["[red]", ":smile:"],
+    ]
