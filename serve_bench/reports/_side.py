@@ -17,16 +17,32 @@ LEGEND = (
 
 
 def names(summaries: Sequence[Summary]) -> list[str]:
-    """A heading for each: its model, and where models are the same its machine, run or number too."""
+    """A heading for each: its model, and where models are the same what tells their machines or else runs apart."""
     found = [s.model for s in summaries]
-    for more in (
-        [s.environment.cpu if s.environment else s.environment_id for s in summaries],
-        [s.run for s in summaries],
-        [str(i + 1) for i in range(len(summaries))],
-    ):
-        twice = [found.count(name) > 1 for name in found]
-        found = [f"{name}, {extra}" if again else name for name, extra, again in zip(found, more, twice, strict=True)]
-    return found
+    for name_of in (_cpu, _gpus, _cores, lambda s: s.environment_id, lambda s: s.run):
+        found = _told_apart(found, [name_of(s) for s in summaries])
+    return _told_apart(found, [str(i + 1) for i in range(len(summaries))])
+
+
+def _told_apart(found: Sequence[str], more: Sequence[str]) -> list[str]:
+    """Names with what is known more of each, where that differs among those of one name."""
+    pairs = list(zip(found, more, strict=True))
+    differ = {name for name in found if len({extra for other, extra in pairs if other == name}) > 1}
+    return [f"{name}, {extra}" if name in differ and extra else name for name, extra in pairs]
+
+
+def _cpu(summary: Summary) -> str:
+    return summary.environment.cpu if summary.environment else summary.environment_id
+
+
+def _gpus(summary: Summary) -> str:
+    if summary.environment is None:
+        return ""
+    return " and ".join(gpu.get("name", "a GPU") for gpu in summary.environment.gpus) or "no GPU"
+
+
+def _cores(summary: Summary) -> str:
+    return f"{summary.environment.cores} cores" if summary.environment else ""
 
 
 def table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
