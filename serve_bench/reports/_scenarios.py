@@ -188,9 +188,9 @@ def markdown(summary: Summary, table: Any, cell: Any) -> Iterator[str]:
     """The section; `table` and `cell` are the format's own."""
     if not summary.scenarios:
         return
-    yield from (f"## {title(summary)}", "")
+    yield from (f"## {cell(title(summary))}", "")
     for scenario, rows in groups(summary):
-        yield from (f"### {scenario}", "")
+        yield from (f"### {cell(scenario)}", "")
         yield from table(HEADINGS, [cells(row) for row in rows])
         yield from (cell(about(rows)), "")
         if tried := trials(rows):

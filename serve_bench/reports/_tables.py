@@ -235,7 +235,12 @@ ERROR_LEGEND = (
 )
 
 
+def ended(summary: Summary) -> str:
+    """What ended the run, in a sentence; empty where it is not known."""
+    said = dict(summary.measuring).get("Ended by")
+    return f"The run was ended by {said}." if said else ""
+
+
 def legend(summary: Summary) -> str:
     """Of the latency tables: what the columns are, and what ended the run."""
-    ended = dict(summary.measuring).get("Ended by")
-    return f"{LEGEND} The run was ended by {ended}." if ended else LEGEND
+    return f"{LEGEND} {ended(summary)}".rstrip()

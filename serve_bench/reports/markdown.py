@@ -24,7 +24,7 @@ def cell(text: str) -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> Iterator[str]:
-    yield "| " + " | ".join(headings) + " |"
+    yield "| " + " | ".join(cell(heading) for heading in headings) + " |"
     yield "| " + " | ".join(["---"] * left + ["---:"] * (len(headings) - left)) + " |"
     for row in rows:
         yield "| " + " | ".join(cell(text) for text in row) + " |"
@@ -39,7 +39,7 @@ def _facts(facts: Sequence[tuple[str, str]]) -> Iterator[str]:
 def _latency(summary: Summary, batch: int, boundary: Boundary) -> Iterator[str]:
     rows = [row for row in summary.rows if row.batch == batch and row.boundary == boundary]
     tails = [name for name in ("p90", "p99") if tables.rows_that_bear(rows, name)]
-    yield from (f"### {tables.title(summary, batch, boundary)}", "")
+    yield from (f"### {cell(tables.title(summary, batch, boundary))}", "")
     headings = tables.headings(tails)
     body = []
     for line in tables.lines(summary, batch, boundary):
@@ -67,7 +67,7 @@ def _equivalence(summary: Summary) -> Iterator[str]:
         )
         for s in summary.subjects
     ]
-    yield from ("## Is it the same model?", "", summary.verdict, "")
+    yield from ("## Is it the same model?", "", cell(summary.verdict), "")
     if reasons := tables.reasons(summary):
         yield from (*(f"- **{cell(label)}**: {cell(why)}" for label, why in reasons), "")
     yield from table(tables.form_headings(metrics, labelled), rows)
@@ -85,10 +85,10 @@ def _again(summary: Summary) -> str:
 
 
 def _section(section: Section) -> Iterator[str]:
-    yield from (f"## {section.title}", "")
+    yield from (f"## {cell(section.title)}", "")
     width = len(section.headings)
     yield from table(section.headings, [(*row, *[""] * (width - len(row))) for row in section.rows])
-    yield from (section.legend, "")
+    yield from (cell(section.legend), "")
 
 
 def _roofline(roof: _ceiling.Roofline) -> Iterator[str]:
@@ -113,7 +113,7 @@ def _one(summary: Summary) -> Iterator[str]:
         yield from ("## Latency", "")
         for batch, boundary in tables.groups(summary):
             yield from _latency(summary, batch, boundary)
-        yield from (tables.legend(summary), "")
+        yield from (" ".join(filter(None, [tables.LEGEND, cell(tables.ended(summary))])), "")
     if summary.sweeps:
         yield from ("## Sweeps", "")
     for sweep in summary.sweeps:
@@ -140,7 +140,7 @@ def _beside(summaries: Sequence[Summary]) -> Iterator[str]:
     headings, rows = _side.table(summaries)
     if rows:
         yield from (f"# {_side.TITLE}", "")
-        yield from table([cell(h) for h in headings], rows)
+        yield from table(headings, rows)
         yield from (_side.LEGEND, "")
 
 

@@ -10,11 +10,13 @@ from importlib import resources
 
 import pytest
 from report_records import FALLING, HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
+from test_scenario_section import record
 
 from export.bundle.types import EpochRecord, Published
 from export.registry import entries
 from serve_bench.reports import _format as show
-from serve_bench.reports import _side, _tables
+from serve_bench.reports import _scenarios, _side, _tables
+from serve_bench.reports._sections import Section
 from serve_bench.reports.markdown import cell
 from serve_bench.reports.summary import summarise
 
@@ -132,6 +134,31 @@ def test_hostile_names_are_escaped_everywhere():
     assert "<script" not in render("markdown", hostile)
     assert json.loads(render("json", hostile))["reports"][0]["model"] == HOSTILE
     assert {line["model"] for line in csv.DictReader(io.StringIO(render("csv", hostile)))} == {HOSTILE}
+
+
+def test_markdown_takes_nothing_from_a_record_as_formatting(summary):
+    """What records say stands in sentences, headings and legends too, not in cells alone."""
+    headed = Section(key="k", title=HOSTILE, headings=("a", HOSTILE), rows=(("b", HOSTILE),), legend=HOSTILE, data=0)
+    loaded = whole(scenario=[record("SingleStream", loadgen=f"{HOSTILE} @ abc")])
+    hostile = replace(
+        summary,
+        verdict=HOSTILE,
+        subjects=tuple(replace(s, label=HOSTILE, metric={HOSTILE: 1.0}) for s in summary.subjects),
+        measuring=(("Ended by", HOSTILE),),
+        scenarios=_scenarios.rows_of(loaded, []),
+        sections=(headed,),
+    )
+    text, said = render("markdown", hostile), cell(HOSTILE)
+    assert "<script" not in text
+    lines = text.splitlines()
+    assert lines.count(said) == len(("verdict", "legend"))
+    for line in (f"## {said}", f"| a | {said} |", f"| b | {said} |", f"## Measured with LoadGen {said}"):
+        assert line in lines
+    assert f"{_tables.LEGEND} The run was ended by {said}." in lines
+    (forms,) = [line for line in lines if line.startswith("| form | verdict |")]
+    assert forms.endswith(f"| {cell(_tables.metric_heading(HOSTILE))} |")
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
 def test_a_formula_is_no_formula_in_a_spreadsheet():
