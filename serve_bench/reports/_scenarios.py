@@ -105,7 +105,9 @@ def about(rows: Sequence[ScenarioRow]) -> str:
         return ""
     first = records[0]
     said = [_how(first, records)]
-    said.append(f"At least {first.min_duration_s:g} s a run, {first.distinct_samples:,} real samples, seeds fixed.")
+    said.append(f"At least {first.min_duration_s:g} s a run (min_duration), {first.distinct_samples:,} real samples.")
+    if first.seeds:
+        said.append(f"LoadGen's seeds: {', '.join(f'{name} {seed}' for name, seed in first.seeds.items())}.")
     shares = [record.overhead_ns for record in records if record.overhead_ns is not None]
     if shares:
         what = "How late an idle session is handed a query" if first.scenario == "Server" else "LoadGen's own share"

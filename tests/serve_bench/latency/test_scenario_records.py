@@ -75,6 +75,16 @@ def test_every_scenario_and_cell_is_a_record_that_reads_back():
     assert not any(r.error for r in records)
 
 
+def test_a_record_says_what_repeats_its_run():
+    """The seeds and the shortest run that LoadGen was given, in every scenario."""
+    bundle, pool = FakeBundle(), Pool()
+    measure(pool, bundle, ("SingleStream", "MultiStream", "Offline", "Server"), min_duration_s=0.25)
+    written = [(record["seeds"], record["min_duration_s"]) for record in bundle.read("scenario")]
+    seeds = {"qsl_rng_seed": 1, "sample_index_rng_seed": 2, "schedule_rng_seed": 3}
+    assert written == [(seeds, 0.25)] * 8
+    assert all((load.seeds, load.min_duration_s) == (seeds, 0.25) for load in pool.loads)
+
+
 def test_what_loadgen_is_told_follows_the_pilot():
     """The fake's pilot takes 1 ms a sample: half of that is expected, Offline's rate above it."""
     pool = Pool()

@@ -9,7 +9,7 @@ import pytest
 from report_records import ONNX, PROGRAM, FakeBundle, whole
 
 from export.registry import entries
-from serve_bench.latency.scenarios._base import Trial
+from serve_bench.latency.scenarios._base import SEEDS, Trial
 from serve_bench.latency.scenarios._record import ScenarioRecord
 from serve_bench.reports import _scenarios
 from serve_bench.reports.summary import summarise
@@ -30,7 +30,7 @@ def record(scenario, of=ONNX, backend="onnxruntime-cpu", count=1000, **changes):
         loadgen="6.0.17 @ abc",
         valid=True,
         reasons=(),
-        seeds={},
+        seeds=dict(SEEDS),
         min_duration_s=2.0,
         min_queries=64,
         samples_per_query=1,
@@ -109,6 +109,8 @@ def test_the_section_says_what_it_is_and_nothing_more(summary, name):
         "ates tried",
         "800",
         "only every k-th latency is stored",
+        "At least 2 s a run (min_duration), 100 real samples.",
+        "seeds: qsl_rng_seed 1, sample_index_rng_seed 2, schedule_rng_seed 3.",
         "its process ended",
     ):
         assert said in text
