@@ -10,7 +10,7 @@ from html import escape
 from importlib import resources
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _ceiling, _curves, _plots, _scenarios, _side, _sweep_plots, _sweeps, _tables
+from serve_bench.reports import _ceiling, _curves, _plots, _scenarios, _settings, _side, _sweep_plots, _sweeps, _tables
 from serve_bench.reports._facts import FIRST
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
@@ -219,6 +219,8 @@ def _one(summary: Summary) -> Iterator[str]:
     about = [("About", summary.description)] if summary.description else []
     yield from _facts("The model", [*about, *summary.facts])
     yield from _facts("How it was measured", summary.measuring)
+    if settings := _settings.rows(summary):
+        yield from _table(_settings.TITLE, _settings.HEADINGS, [[escape(form), _note(said)] for form, said in settings])
     yield from _facts("Where", list(_tables.environment_facts(summary.environment, summary.environment_id)))
     again = "\n".join((summary.command, *summary.commands))
     yield f"<h2>Again</h2><pre><code>{escape(again)}</code></pre></article>"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _ceiling, _scenarios, _side, _sweeps
+from serve_bench.reports import _ceiling, _scenarios, _settings, _side, _sweeps
 from serve_bench.reports import _tables as tables
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
@@ -131,6 +131,9 @@ def _one(summary: Summary) -> Iterator[str]:
     if summary.measuring:
         yield from ("## How it was measured", "")
         yield from _facts(summary.measuring)
+    if settings := _settings.rows(summary):
+        yield from (f"### {_settings.TITLE}", "")
+        yield from table(_settings.HEADINGS, settings, 2)
     yield from ("## Where", "")
     yield from _facts(list(tables.environment_facts(summary.environment, summary.environment_id)))
     yield from ("## Again", "", "```", _again(summary).replace("```", "'''"), "```", "")
