@@ -53,6 +53,10 @@ MOST_POINTS = 120
 
 WIDE = 5.6
 """Inches of a plot that has its caption beside it: text stays legible on a phone."""
+ECDF_CAPTION = (
+    "Share of runs that took at most this long; time on a log axis, which ends a tenth above p99.9 of all runs in the "
+    "plot: slower ones are not drawn."
+)
 ECDF_SIZES = {1: (WIDE, 2.8), 2: (4.6, 2.5), 3: (3.6, 2.3)}
 """By number of panels; beyond, they stand four in a row."""
 

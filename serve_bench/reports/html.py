@@ -128,7 +128,7 @@ def _latencies(summary: Summary) -> Iterator[str]:
     caption = "Times as fast as eager, with 95 % intervals; shaded: what this run cannot tell apart."
     yield from _plot(_plots.speedup(summary), caption)
     key = _key(_plots.looks([row.subject for row in summary.rows]))
-    yield from _panels(_plots.ecdf(summary), "Share of runs that took at most this long; time on a log axis.", key)
+    yield from _panels(_plots.ecdf(summary), _plots.ECDF_CAPTION, key)
     yield from _plot(_plots.throughput(summary), "Samples a second at the median latency; both axes log.", key)
     yield from _plot(_sweep_plots.latency_of_run(summary), "p50 with its 99 % bounds; both axes log.", key)
 

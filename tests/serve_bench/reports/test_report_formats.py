@@ -10,13 +10,14 @@ from html.parser import HTMLParser
 from importlib import resources
 
 import pytest
+from matplotlib.figure import Figure
 from report_records import FALLING, HALF, ONNX, PROGRAM, FakeBundle, manifest, measurement, verification, whole
 from test_scenario_section import record
 
 from export.bundle.types import EpochRecord, Published
 from export.registry import entries
 from serve_bench.reports import _format as show
-from serve_bench.reports import _scenarios, _side, _tables
+from serve_bench.reports import _plots, _scenarios, _side, _tables
 from serve_bench.reports._sections import Section
 from serve_bench.reports.markdown import cell
 from serve_bench.reports.summary import summarise
@@ -102,6 +103,16 @@ def test_plots_are_read_aloud_and_throughput_is_one_of_them_where_batches_can_be
     wide = render("html", summarise(whole(measurement=both)))
     assert plots(wide) == ["Times", "Distribution", "Distribution", "Throughput", "Median", "Error"]
     assert Page(wide).tags.count("svg") == 6
+
+
+def test_the_caption_says_where_the_axis_of_a_distribution_ends(page, monkeypatch):
+    """Of 2,000 runs of 1 and 2 µs and one of 1 s p99.9 is 2 µs: the one is not drawn, and that is said."""
+    assert "which ends a tenth above p99.9 of all runs in the plot: slower ones are not drawn" in page
+    axis = Figure().subplots()
+    monkeypatch.setattr(_plots, "drawn", lambda size, title, draw: draw(axis))
+    run = measurement(PROGRAM, "eager", 1, [[1000] * 1000, [2000] * 1000 + [10**9]])
+    _plots.ecdf(summarise(whole(measurement=[replace(run, facts=run.facts | {"cells": 1})])))
+    assert axis.get_xlim() == pytest.approx((900, 2200))
 
 
 def test_the_page_needs_nothing_from_elsewhere(page):
