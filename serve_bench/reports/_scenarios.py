@@ -200,21 +200,21 @@ def markdown(summary: Summary, table: Any, cell: Any) -> Iterator[str]:
             yield from table(TRIAL_HEADINGS, tried)
 
 
-def html(summary: Summary, table: Any, escape: Any) -> Iterator[str]:
-    """The section; `table` and `escape` are the format's own."""
+def html(summary: Summary, table: Any, escape: Any, figure: Any) -> Iterator[str]:
+    """The section; `table`, `escape` and `figure` (a value with its bounds below) are the format's own."""
     if not summary.scenarios:
         return
     yield f"<h2>{escape(title(summary))}</h2>"
     for scenario, rows in groups(summary):
-        yield from table(scenario, HEADINGS, [_html_cells(row, escape) for row in rows])
+        yield from table(scenario, HEADINGS, [_html_cells(row, escape, figure) for row in rows])
         yield f'<p class="legend">{escape(about(rows))}</p>'
         if tried := trials(rows):
             lines = [[*map(escape, line[:-1]), f'<td class="note">{escape(line[-1])}</td>'] for line in tried]
             yield from table(f"{scenario}: rates tried", TRIAL_HEADINGS, lines)
 
 
-def _html_cells(row: ScenarioRow, escape: Any) -> list[str]:
+def _html_cells(row: ScenarioRow, escape: Any, figure: Any) -> list[str]:
     name, *rest = cells(row)
     if row.record.error:
         return [escape(name), f'<td class="note" colspan="{len(HEADINGS) - 1}">{escape(rest[0])}</td>']
-    return [escape(name), *map(escape, rest[:-1]), f'<td class="note">{escape(rest[-1])}</td>']
+    return [escape(name), *map(figure, rest[:-1]), f'<td class="note">{escape(rest[-1])}</td>']

@@ -12,7 +12,7 @@ NONE = "–"
 LEGEND = (
     "Median latency with its 99 % bounds, and how many times as fast as that column's own eager. Columns are runs of "
     "their own: between them the machine may differ, so a ratio between columns has no interval here; "
-    "`pipeline compare` gives one."
+    "pipeline compare gives one."
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from serve_bench.latency.stats import Interval, Quantile
 from serve_bench.reports import _plots
-from serve_bench.reports._plots import GRID, INK, WIDE, drawn, ticks
+from serve_bench.reports._plots import INK, WIDE, drawn, ticks
 from serve_bench.reports._plots import plain as no_mathematics
 from serve_bench.reports._sweeps import AXES, SweepRow, SweepTable
 from serve_bench.reports.summary import Summary
@@ -226,4 +226,4 @@ def _bars(sweep: SweepTable, look: Look) -> list[str]:
 
 def _bar(axis: Any, place: int, ratio: Interval, colour: str, mark: str) -> None:
     axis.plot([ratio.low, ratio.high], [place, place], color=colour, linewidth=2, zorder=2)
-    axis.plot(ratio.value, place, marker=mark, markersize=6, color=colour, markeredgecolor=GRID, zorder=3)
+    axis.plot(ratio.value, place, marker=mark, markersize=6, color=colour, zorder=3)

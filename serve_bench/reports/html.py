@@ -5,6 +5,7 @@ Its one script sorts tables; the page is whole without it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib import resources
@@ -16,6 +17,8 @@ from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
 
 WORDS = {"faster": "good", "slower": "bad", "same": "good", "not the same": "bad"}
+OPTION = re.compile(r"(?<= )--[a-z-]+(?= )")
+"""Of a command: it is not broken at its hyphens."""
 
 
 def _mark(word: str) -> str:
@@ -203,7 +206,7 @@ def _one(summary: Summary) -> Iterator[str]:
     yield from _swept(summary)
     if summary.roofline:
         yield from _roofline(summary.roofline)
-    yield from _scenarios.html(summary, _table, escape)
+    yield from _scenarios.html(summary, _table, escape, _figure)
     if summary.subjects:
         yield from _equivalence(summary)
     for section in summary.sections:
@@ -222,8 +225,8 @@ def _one(summary: Summary) -> Iterator[str]:
     if settings := _settings.rows(summary):
         yield from _table(_settings.TITLE, _settings.HEADINGS, [[escape(form), _note(said)] for form, said in settings])
     yield from _facts("Where", list(_tables.environment_facts(summary.environment, summary.environment_id)))
-    again = "\n".join((summary.command, *summary.commands))
-    yield f"<h2>Again</h2><pre><code>{escape(again)}</code></pre></article>"
+    again = OPTION.sub(r"<span>\g<0></span>", escape("\n".join((summary.command, *summary.commands))))
+    yield f"<h2>Again</h2><pre><code>{again}</code></pre></article>"
 
 
 def _beside(summaries: Sequence[Summary]) -> Iterator[str]:
