@@ -1,17 +1,24 @@
 "use strict";
 // Headings sort their table, by click or Enter; without this script everything is readable as it stands.
 (() => {
-  const SIZES = { ns: 1, "µs": 1e3, ms: 1e6, s: 1e9, B: 1, kB: 1e3, MB: 1e6, GB: 1e9 };
+  const PREFIXES = { n: 1e-9, "µ": 1e-6, m: 1e-3, "": 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12 };
+  // "48.1 µs", "p90 52.1 µs", "277, 286 µs", "1.3e-07", "1.20 GB, GPU 2.00 GB": the first figure and its unit
+  const FIGURE = /^(?:p\d+ |R² )?([-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?)(?:, (?:[\d.,]+|–))*\s*([^\s\d,]*)/;
+  const size = (unit) => {
+    const found = /^([nµmkMGT]?)(?:s|B|FLOP)(?:\/s)?$/.exec(unit);
+    return found ? PREFIXES[found[1]] : unit === "min" ? 60 : 1;
+  };
   const text = (cell) => (cell ? (cell.firstChild ?? cell).textContent.trim() : "");
   const number = (cell) => {
-    const found = /^([-+]?[\d.,]+(?:e[-+]?\d+)?)\s*([^\s\d]*)/.exec(text(cell));
-    return found ? Number(found[1].replaceAll(",", "")) * (SIZES[found[2]] ?? 1) : NaN;
+    const found = FIGURE.exec(text(cell));
+    return found ? Number(found[1].replaceAll(",", "")) * size(found[2]) : NaN;
   };
   const sort = (table, heading) => {
     const column = heading.cellIndex, body = table.tBodies[0], rows = [...body.rows];
     const down = heading.getAttribute("aria-sort") === "ascending";
     const whole = rows.filter((row) => row.cells.length > column && !row.querySelector("td[colspan]"));
-    const numeric = whole.filter((row) => !Number.isNaN(number(row.cells[column]))).length * 2 > whole.length;
+    const filled = whole.map((row) => row.cells[column]).filter((cell) => !["", "–"].includes(text(cell)));
+    const numeric = filled.filter((cell) => !Number.isNaN(number(cell))).length * 2 >= filled.length;
     const key = (row) => (numeric ? number(row.cells[column]) : text(row.cells[column]));
     whole.sort((a, b) => {
       const x = key(a), y = key(b);

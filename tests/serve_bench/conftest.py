@@ -1,10 +1,13 @@
-"""The tiny network of `tiny_network.py`, written once a session."""
+"""The tiny network of `tiny_network.py`, written once a session, and one browser for every page."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from tiny_network import Tiny, artifact, source_of, truth_of, write_onnx, write_torch
+
+from tests.serve_bench.embed import browser as chromium
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +48,12 @@ def packaged(tiny, tmp_path_factory):
     path = tmp_path_factory.mktemp("tiny-aotinductor") / form.filename
     made = form.write(source_of(tiny.artifacts["exported_program"], tiny.images), path)
     return replace(made, path=str(path))
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    if not chromium.PATH or os.name == "nt":
+        pytest.skip("no Chromium here to look at the page with")
+    opened = chromium.Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()

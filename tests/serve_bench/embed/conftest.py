@@ -1,4 +1,4 @@
-"""What the tests of a page need: the runtime's real files, and a browser."""
+"""What the tests of a page need beside a browser: the runtime's real files, and Node."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from export.bundle.errors import BackendUnavailable
 from serve_bench.embed import _web_runtime
-from tests.serve_bench.embed import browser as chromium
 
 
 @pytest.fixture(scope="session")
@@ -26,15 +25,6 @@ def runtime(tmp_path_factory) -> Path:
     for name, data in files.items():
         (folder / name).write_bytes(data)
     return folder
-
-
-@pytest.fixture(scope="session")
-def browser(tmp_path_factory):
-    if not chromium.PATH or os.name == "nt":
-        pytest.skip("no Chromium here to look at the page with")
-    opened = chromium.Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="session")
