@@ -181,7 +181,7 @@ def _training(summary: Summary) -> Iterator[str]:
     learning, fit = _curves.learning(summary), _curves.fit(summary)
     if learning or fit:
         yield "<h2>How it was trained</h2>"
-        yield from _plot(learning, _curves.LEARNING_LEGEND)
+        yield from _plot(learning, _curves.LEARNING_LEGEND, _key(_curves.learning_look(summary)))
         yield from _plot(fit, _curves.FIT_LEGEND)
 
 
