@@ -89,6 +89,7 @@ class EpochRecord:
     seconds: float
     """Wall time of the epoch, evaluation excluded."""
     learning_rate: float
+    """Of its last step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,13 +277,19 @@ class Environment:
     """The machine and the libraries; the id is a digest of everything else but `clocks` and `load`."""
 
     id: str
+    """Twelve hexadecimal digits."""
     os: str
+    """Name and release."""
     python: str
+    """Version."""
     cpu: str
+    """As the system names it."""
     cpu_flags: tuple[str, ...]
     """Only those that change arithmetic: avx2, avx512f, avx512_bf16, amx_bf16, …"""
     cores: int
+    """That this process may use."""
     memory_bytes: int
+    """Physical."""
     gpus: tuple[Mapping[str, str], ...]
     """name, compute_capability, memory, driver."""
     versions: Mapping[str, str]

@@ -38,15 +38,23 @@ class ColdStart:
     """Fresh processes of one form on one backend: one value a start, in the order in which they were made."""
 
     artifact: str
+    """Its name in the bundle."""
     artifact_sha256: str
+    """Of its file."""
     backend: str
+    """Name of the backend, without precision and device."""
     device: str
+    """ "cpu" or "cuda"."""
     threads: int
+    """Of the session."""
     environment: str
+    """Environment.id."""
     run: str
+    """Names the run: its cells took turns."""
     started: str
     """UTC, ISO 8601."""
     artifact_bytes: int
+    """Size of its file."""
     seed: int = 0
     """Of the random order."""
     total_ns: tuple[int, ...] = ()
@@ -60,6 +68,7 @@ class ColdStart:
     gpu_bytes: tuple[int, ...] = ()
     """GPU memory held then; empty on the CPU, and where NVML does not tell."""
     error: str = ""
+    """Why it could not be started; empty where it could."""
 
 
 def cold_starts(

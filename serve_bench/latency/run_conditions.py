@@ -23,6 +23,7 @@ class RunConditions:
     """What all forms of a run had in common."""
 
     threads: int
+    """Of each session."""
     isolate: bool
     """Every session had a new interpreter of its own."""
     cores_drawn: bool

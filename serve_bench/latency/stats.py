@@ -21,6 +21,7 @@ class Quantile(NamedTuple):
     """A quantile and its distribution-free bounds; the unit is the samples'."""
 
     value: float
+    """Of the sample."""
     low: float
     """Lower bound, holds with 99 %."""
     high: float
@@ -31,8 +32,11 @@ class Interval(NamedTuple):
     """A figure with its 95 % interval."""
 
     value: float
+    """The figure."""
     low: float
+    """Lower end, of 95 %."""
     high: float
+    """Upper end, of 95 %."""
 
 
 # ── quantiles ─────────────────────────────────────────────────────────────────────────────────────────────────────────

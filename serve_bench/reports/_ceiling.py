@@ -34,6 +34,7 @@ class Ceiling:
     """Of one batch size."""
 
     batch: int
+    """Samples in one run."""
     flops: int
     """Floating-point operations of one run."""
     bytes: int
@@ -45,11 +46,13 @@ class Ceiling:
     latency_ns: float
     """What one run takes at least, by the peaks of this run."""
     bound: Literal["compute", "memory"]
+    """Which of the two peaks the ceiling follows from."""
     best: str
     """The form with the smallest p50; empty where none has one."""
     best_share: float | None
     """Of the ceiling: 1.0 where p50 is the ceiling."""
     eager_share: float | None
+    """Of the ceiling, that eager reaches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +62,11 @@ class Roofline:
     flops_per_s: float
     """The larger of the peaks before and after the run; 0 where none was measured."""
     bytes_per_s: float
+    """Of a copy, read plus written; the larger of those before and after the run."""
     peaks: tuple[Mapping[str, Any], ...]
     """As they were measured: before the first replicate, after the last."""
     ceilings: tuple[Ceiling, ...]
+    """By batch."""
     unknown: Mapping[str, int]
     """Operator types that were not counted, and how many of their nodes."""
     notes: tuple[str, ...]

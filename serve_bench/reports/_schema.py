@@ -9,6 +9,7 @@ from typing import Any
 from export.bundle.json_schema import schema_of
 from serve_bench.latency.scenarios._record import ScenarioRecord
 from serve_bench.latency.stats import Interval, Quantile
+from serve_bench.reports._sections import RECORDS
 from serve_bench.reports.json import SCHEMA
 from serve_bench.reports.summary import Summary
 
@@ -29,10 +30,7 @@ def schema() -> dict[str, Any]:
     report = definitions["Summary"]["properties"]
     for name in ("facts", "measuring"):
         report[name] = TEXTS | {"description": report[name]["description"]}
-    report["sections"] = {
-        "type": "object",
-        "description": "Records of what was measured beside the interleaved run, by the section's key.",
-    }
+    report["sections"] = _sections(definitions)
     definitions["Row"]["properties"]["subject"] = {"type": "string", "description": "Subject.label."}
     row, record = definitions.pop("ScenarioRow"), schema_of("", {"record": ScenarioRecord})["$defs"]["ScenarioRecord"]
     del row["properties"]["record"]
@@ -44,6 +42,18 @@ def schema() -> dict[str, Any]:
     for kind in (Interval, Quantile):
         assert definitions[kind.__name__]["required"] == ["value", "low", "high"]
     return found
+
+
+def _sections(definitions: dict[str, Any]) -> dict[str, Any]:
+    """What was measured beside the interleaved run: of each section its records, whose types go to `definitions`."""
+    made = schema_of("", dict(RECORDS))
+    definitions |= made["$defs"]
+    return {
+        "type": "object",
+        "description": "Records of what was measured beside the interleaved run, by the section's key.",
+        "properties": {key: {"type": "array", "items": kind} for key, kind in made["properties"].items()},
+        "additionalProperties": False,
+    }
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from export.bundle.store import Bundle
@@ -30,7 +30,7 @@ class Section:
     """Text, as many as there are headings; with two cells the second is a note that spans the row."""
     legend: str
     data: Json = field(repr=False)
-    """The records, for the JSON report."""
+    """The records, for the JSON report: a list of what `RECORDS` names."""
     drawings: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     """SVG and caption of each, for the HTML report."""
 
@@ -68,6 +68,8 @@ def _span(values: tuple[int, ...]) -> str:
 
 
 KINDS: tuple[Callable[[Bundle], Iterator[Section]], ...] = (cold_start,)
+RECORDS: Mapping[str, type] = {"cold_start": cold.ColdStart}
+"""By key, what the `data` of a section is a list of."""
 
 
 def sections(bundle: Bundle) -> tuple[Section, ...]:

@@ -30,17 +30,27 @@ class SweepRow:
     label: str
     """As a Subject has it."""
     artifact: str
+    """Its name in the bundle."""
     backend: str
+    """Name of the backend, without precision and device."""
     device: str
+    """ "cpu" or "cuda"."""
     precision_asked: str
+    """What the form asks for."""
     precision_found: str
+    """What the session computes in."""
     batch: int
+    """Samples in one run."""
     threads: int
+    """Of one session."""
     length: int | None
+    """Of every sequence; null where the inputs are as the test set has them."""
     processes: int
+    """Running at once."""
     p50: Quantile | None
     """ns, over all runs that count; None where they are too few to bear it."""
     p90: Quantile | None
+    """ns, as p50."""
     of_processes: tuple[Quantile | None, ...]
     """p50 of each process, where several ran at once."""
     throughput: float | None
@@ -56,9 +66,11 @@ class SweepRow:
     last: bool
     """Of its series."""
     error: str
+    """Why there is no figure; empty where there is one."""
     latencies_ns: tuple[int, ...] = field(repr=False)
     """Raw: as the record has them."""
     of_replicate: tuple[int, ...] = field(repr=False)
+    """The replicate of each latency."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,23 +78,29 @@ class SweepTable:
     """The newest whole run of one sweep."""
 
     name: str
+    """Of the sweep: "batch", "threads", …"""
     axis: str
     """The field of a row that is swept."""
     compared: str
     """Heading of the ratio; empty without one."""
     legend: str
+    """What the table means, in a sentence or two."""
     facts: str
     """Run, replicates, budget, in a sentence each."""
     run: str
+    """Names the run of the sweep: only its own points are compared."""
     environment: str
+    """Environment.id."""
     budget_s: float
     """Seconds of timed runs that were asked for."""
     replicates: int
+    """That were asked for."""
     isolate: bool
     """Every session had a new interpreter of its own."""
     seed: int
     """Of the random order."""
     rows: tuple[SweepRow, ...]
+    """Series by series, each along the axis."""
 
 
 def tables(bundle: Bundle) -> tuple[SweepTable, ...]:
@@ -281,24 +299,3 @@ def plain(sweep: SweepTable) -> dict[str, Any]:
     ]
     found: dict[str, Any] = to_json(sweep)
     return found | {"rows": rows}
-
-
-def csv_rows(sweep: SweepTable) -> Iterator[dict[str, object]]:
-    """Columns of the CSV report, by name."""
-    for row in sweep.rows:
-        found: dict[str, object] = {
-            name: getattr(row, name)
-            for name in ("backend", "artifact", "device", "batch", "runs", "precision_asked", "precision_found")
-        }
-        for name in ("threads", "length", "processes", "ended"):
-            found[name] = getattr(row, name)
-        for name, values in (("p50", row.p50), ("p90", row.p90)):
-            if values:
-                found |= zip((f"{name}_ns", f"{name}_low_ns", f"{name}_high_ns"), values, strict=True)
-        if row.ratio:
-            found |= zip(("ratio", "ratio_low", "ratio_high"), row.ratio, strict=True)
-        found |= {"sweep": sweep.name, "boundary": "host", "samples_per_second": row.throughput}
-        yield found | {"reason": row.error, "run": sweep.run, "environment": sweep.environment}
-
-
-CSV_COLUMNS = ("sweep", "threads", "length", "processes", "ended")

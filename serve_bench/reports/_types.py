@@ -23,14 +23,21 @@ class Subject:
     label: str
     """The backend, and what of precision and device it does not say itself: "onnxruntime-cpu float16"."""
     artifact: str
+    """Its name in the bundle: "onnx float16"."""
     artifact_sha256: str
+    """Of its file."""
     backend: str
+    """Name of the backend, without precision and device."""
     device: str
+    """ "cpu" or "cuda"."""
     precision_asked: str
+    """What the form asks for."""
     precision_found: str
     """Empty where it was not verified."""
     precision_evidence: str
+    """How the precision was found out."""
     verdict: Verdict
+    """ "not checked" where it was not verified or could not be."""
     reason: str
     """Why it is not the same or could not be checked; empty where it is the same."""
     error: float | None
@@ -46,9 +53,11 @@ class Subject:
     samples: int
     """Of that probe."""
     decisions: int
+    """Test samples whose answer was compared with that of the model in float64."""
     disagreements: int
     """Answers that differ from float64's, of `decisions`."""
     metric: Mapping[str, float]
+    """Figures on the test set, by name: test_accuracy is a fraction."""
     against_truth: Mapping[str, float] = field(default_factory=dict)
     """lost, gained, p_value: Verification's own."""
     non_finite: Mapping[str, str] = field(default_factory=dict)
@@ -61,7 +70,9 @@ class Row:
 
     subject: Subject
     batch: int
+    """Samples in one run."""
     boundary: Boundary
+    """Between which two points a run is timed; boundaries are never compared."""
     quantiles: Mapping[str, Quantile]
     """Of "p50", "p90", "p99" those that the sample bears; ns."""
     throughput: float | None
@@ -73,15 +84,19 @@ class Row:
     delta: float | None
     """δ of this batch and boundary, a fraction."""
     runs: int
+    """Timed runs, over all replicates."""
     replicates: int
+    """That were taken: each is made of sessions made anew in processes made anew."""
     unsettled: int
     """Replicates whose warm-up ended at its time limit."""
     cold: Mapping[str, float]
     """open_ns, first_run_ns."""
     settings: Mapping[str, Any]
+    """Of the session, as its backend states them."""
     error: str
     """Why there is no figure."""
     latencies_ns: tuple[int, ...] = field(repr=False)
+    """One whole run each, in the order they were taken."""
     of_replicate: tuple[int, ...] = field(default=(), repr=False)
     """The replicate of each latency."""
     of_round: tuple[int, ...] = field(default=(), repr=False)
@@ -93,10 +108,15 @@ class Absent:
     """What could not run or could not be built, with its reason."""
 
     label: str
+    """The backend as Subject.label has it, or the form and its target."""
     artifact: str
+    """Name of the form that the backend would have run; empty where it has none, and for one that was not built."""
     device: str
+    """ "cpu" or "cuda"; empty for a form that was not built."""
     kind: Literal["not run", "not built"]
+    """A backend that is not here, or a form that was not made."""
     reason: str
+    """One sentence with the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +142,9 @@ class Summary:
     """Everything that a report shows of one bundle."""
 
     model: str
+    """Its name, with what is set otherwise than by default."""
     description: str
+    """Of the model, in its own words."""
     headline: str
     """The result in one sentence."""
     verdict: str
@@ -130,9 +152,11 @@ class Summary:
     warnings: tuple[str, ...]
     """What a reader must know before quoting a figure, a sentence or two each."""
     subjects: tuple[Subject, ...]
+    """Every form on every backend that was verified or measured, the baseline first."""
     rows: tuple[Row, ...]
     """By batch, then boundary, then subject; the baseline first."""
     absent: tuple[Absent, ...]
+    """What was meant and is not there, from the latest record."""
     facts: tuple[tuple[str, str], ...]
     """Name and text: data, training, accuracy, sizes."""
     measuring: tuple[tuple[str, str], ...]
@@ -140,9 +164,11 @@ class Summary:
     environment: Environment | None
     """Where the figures were taken; None where only its id is known."""
     environment_id: str
+    """Environment.id of the figures."""
     deltas: Mapping[str, float]
     """δ by "batch 8, host" (`delta_key`)."""
     run: str
+    """Name of the interleaved run; empty without one."""
     command: str
     """What takes the interleaved run again."""
     digest: str

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from serve_bench.reports import _scenarios, _sweeps
+from serve_bench.reports import _scenarios, _sweep_csv
 from serve_bench.reports.summary import QUANTILES, Absent, Row, Subject, Summary
 
 COLUMNS = (
@@ -15,7 +15,7 @@ COLUMNS = (
     *("samples_per_second", "ratio", "ratio_low", "ratio_high", "word", "delta", "precision_asked", "precision_found"),
     *("error", "band", "verdict", "reason", "run", "environment"),
     *_scenarios.CSV_COLUMNS,
-    *_sweeps.CSV_COLUMNS,
+    *_sweep_csv.CSV_COLUMNS,
 )
 
 
@@ -63,7 +63,7 @@ class Csv:
             found += [dict(_subject(summary, s)) for s in summary.subjects if id(s) not in measured]
             found += map(dict, _scenarios.csv_rows(summary))
             found += [dict(_absent(summary, absent)) for absent in summary.absent]
-            found += [{"model": summary.model, **row} for s in summary.sweeps for row in _sweeps.csv_rows(s)]
+            found += [{"model": summary.model, **row} for s in summary.sweeps for row in _sweep_csv.csv_rows(s)]
             writer.writerows([{k: _safe(v) for k, v in line.items() if v is not None} for line in found])
         return stream.getvalue()
 

@@ -108,9 +108,11 @@ class Trial:
     p99_ns: int
     """By LoadGen, from the scheduled arrival."""
     queries: int
+    """That were answered."""
     valid: bool
     """LoadGen's verdict."""
     reasons: tuple[str, ...] = ()
+    """Why it is not valid; empty where it is."""
     kept_up: bool = True
     """Served.kept_up."""
 

@@ -24,13 +24,19 @@ class ScenarioRecord:
     """One scenario on one form and backend, measured with LoadGen; boundary `host`, samples put together included."""
 
     artifact: str
+    """Its name in the bundle."""
     artifact_sha256: str
+    """Of its file."""
     backend: str
+    """Name of the backend, without precision and device."""
     device: str
+    """ "cpu" or "cuda"."""
     precision: Precision
     """What the session computes in."""
     scenario: Name
+    """How queries arrive, by the name that LoadGen has for it."""
     threads: int
+    """Of the session."""
     loadgen: str
     """LoadGen's version and commit."""
     valid: bool
@@ -38,13 +44,17 @@ class ScenarioRecord:
     reasons: tuple[str, ...]
     """Why it is not valid; empty where it is."""
     seeds: Mapping[str, int]
+    """That LoadGen was given, by its own names."""
     min_duration_s: float
+    """Shortest run that LoadGen calls valid."""
     min_queries: int
     """Of Offline, which has one query, the samples in it."""
     samples_per_query: int
+    """More than one in MultiStream; of Offline all of its one query."""
     batch: int
     """Samples in one run of the session."""
     queries: int
+    """That LoadGen issued and were answered."""
     samples: int
     """Answered, over all queries."""
     distinct_samples: int
