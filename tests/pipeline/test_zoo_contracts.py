@@ -20,6 +20,7 @@ from pipeline.judge import verify
 from pipeline.options import Options
 from pipeline.origins import ZooOrigin
 from pipeline.variants import variants, with_params
+from serve_bench.latency import work
 from serve_bench.worker import Workers
 
 MODELS = entries("pipeline.models")
@@ -137,15 +138,33 @@ def workers():
         yield found
 
 
-@pytest.mark.parametrize("spec", MODELS.values(), ids=list(MODELS))
-def test_exports_and_every_form_is_the_same_model(spec, tmp_path, workers):
-    options = Options(out=tmp_path, precisions=("float32",), backends=BACKENDS)
-    with workspace(tmp_path / spec.id) as place:
-        built = build(place, Tiny(spec, tmp_path), options, Silent(), on_change=lambda: None)
-        judged = verify(built.bundle, options, workers, Silent())
+@pytest.fixture(scope="module", params=MODELS.values(), ids=list(MODELS))
+def exported(request, tmp_path_factory):
+    """What the build of a tiny one gave, and the options of it."""
+    folder = tmp_path_factory.mktemp(request.param.id)
+    options = Options(out=folder, precisions=("float32",), backends=BACKENDS)
+    with workspace(folder / request.param.id) as place:
+        yield build(place, Tiny(request.param, folder), options, Silent(), on_change=lambda: None), options
+
+
+def test_exports_and_every_form_is_the_same_model(exported, workers):
+    built, options = exported
+    judged = verify(built.bundle, options, workers, Silent())
     assert [n.reason for n in built.not_built if n.failed] == []
     assert [v.reason for v in judged.verifications if not v.passed] == []
     assert {v.backend for v in judged.verifications} == set(BACKENDS)
+
+
+def test_every_operator_of_an_export_is_counted(exported):
+    """Else its ceiling is lower than the machine's. Work is that of a sample times the batch, beside what a run has
+    to do once."""
+    bundle = exported[0].bundle
+    path = bundle.file(bundle.graph.path)
+    model = work.load(path)
+    lengths = dict.fromkeys(work.dynamic_axes(model), 7)
+    one, two, three = (work.work_of(model, batch, lengths, path) for batch in (1, 2, 3))
+    assert [found.unknown for found in (one, two, three)] == [{}, {}, {}]
+    assert three.flops - two.flops == two.flops - one.flops > 0
 
 
 def test_a_form_that_failed_is_tried_again(tmp_path, monkeypatch):
