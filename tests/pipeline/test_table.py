@@ -65,7 +65,7 @@ def test_absences_of_one_reason_are_one_line(capsys):
 
 def test_brackets_are_no_markup_in_titles_headings_and_cells(capsys):
     """The names of folders stand in a title: `b[/x]` closes a tag that was never opened, `[old]` is one itself."""
-    found = SimpleNamespace(base="b[/x]/base.json", new="a[old]/cnn", rows=[], only={}, notes=())
+    found = SimpleNamespace(base="b[/x]/base.json", new="a[old]/cnn", rows=[], only_base={}, only_new={}, notes=())
     print_comparison(found, gate=None, as_json=False)
     assert "a[old]/cnn against b[/x]/base.json" in capsys.readouterr().out
     table("[bold]", [("one [/a]", "left"), ("two [b]", "right")], [("[red]", ":smile:")])
