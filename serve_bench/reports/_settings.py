@@ -21,9 +21,9 @@ def rows(summary: Summary) -> list[tuple[str, str]]:
 
 
 def text(settings: Mapping[str, Any]) -> str:
-    """ "threads 1; mode op by op; shape guards no": threads first, the rest as the record has it."""
+    """ "threads = 1; mode = op by op; shape guards = no": threads first, the rest as the record has it."""
     ordered = sorted(settings.items(), key=lambda item: "threads" not in item[0])
-    return "; ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in ordered)
+    return "; ".join(f"{name.replace('_', ' ')} = {_value(value)}" for name, value in ordered)
 
 
 def _value(value: Any) -> str:

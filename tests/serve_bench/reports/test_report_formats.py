@@ -183,8 +183,8 @@ SETTINGS = {
     "intra_op_threads": 2,
 }
 TIMED = (
-    f"intra op threads 2; mode op by op; shape guards no; elsewhere none; tf32 not known; "
-    f"profile x (min (1, 2), max (8, 2)); cache {HOSTILE}"
+    "intra op threads = 2; mode = op by op; shape guards = no; elsewhere = none; tf32 = not known; "
+    f"profile = x (min (1, 2), max (8, 2)); cache = {HOSTILE}"
 )
 
 
