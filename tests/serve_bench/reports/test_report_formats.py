@@ -1,7 +1,6 @@
 """Every report format over one summary: what it must hold, what it must never hold."""
 
 import csv
-import html
 import io
 import json
 import re
@@ -17,7 +16,7 @@ from test_scenario_section import record
 from export.bundle.types import EpochRecord, Published
 from export.registry import entries
 from serve_bench.reports import _format as show
-from serve_bench.reports import _plots, _scenarios, _side, _tables
+from serve_bench.reports import _plots, _scenarios, _tables
 from serve_bench.reports._sections import Section
 from serve_bench.reports.markdown import cell
 from serve_bench.reports.summary import summarise
@@ -171,37 +170,6 @@ def test_markdown_takes_nothing_from_a_record_as_formatting(summary):
     assert forms.endswith(f"| {cell(_tables.metric_heading(HOSTILE))} |")
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
-
-
-SETTINGS = {
-    "mode": "op by op",
-    "shape_guards": False,
-    "elsewhere": [],
-    "tf32": None,
-    "profile": {"x": {"min": [1, 2], "max": [8, 2]}},
-    "cache": HOSTILE,
-    "intra_op_threads": 2,
-}
-TIMED = (
-    "intra op threads = 2; mode = op by op; shape guards = no; elsewhere = none; tf32 = not known; "
-    f"profile = x (min (1, 2), max (8, 2)); cache = {HOSTILE}"
-)
-
-
-def test_the_settings_that_each_form_was_timed_with_are_a_row_each():
-    """A form that failed at its first batch has those of its next; one that never ran has no row."""
-    eager, onnx, half = (replace(r, facts=r.facts | {"cells": 6}) for r in whole().records["measurement"])
-    failed = replace(eager, latencies_ns=(), replicates=(), rounds=(), error="out of memory")
-    run = [failed, onnx, half, *(replace(r, batch=8, settings=SETTINGS) for r in (eager, onnx)), replace(half, batch=8)]
-    shown = summarise(whole(measurement=run))
-    page, text = render("html", shown), render("markdown", shown)
-    assert f"| eager | {cell(TIMED)} |" in text.split("### Settings of each backend")[1].splitlines()
-    table = page[page.index("<caption>Settings of each backend") :].partition("</table>")[0]
-    assert re.findall(r'<th scope="row">([^<]*)</th>', table) == ["eager", "onnxruntime-cpu"]
-    assert table.count(f'<td class="note">{html.escape(TIMED)}</td>') == 2
-    assert page.index("How it was measured") < page.index("<caption>Settings of each backend") < page.index("<h2>Where")
-    for name in ("html", "markdown"):
-        assert "Settings of each" not in render(name, summarise(whole()))
 
 
 def test_a_formula_is_no_formula_in_a_spreadsheet():
@@ -392,48 +360,3 @@ def test_a_time_axis_has_two_to_four_ticks(low, high, wanted):
     from serve_bench.reports._plots import ticks
 
     assert ticks(low, high) == pytest.approx(wanted)
-
-
-def test_models_stand_side_by_side_and_one_model_by_its_run(summary):
-    other = replace(summary, model="other", run="b")
-    text = render("markdown", summary, other)
-    assert text.startswith("# Side by side\n")
-    head, _, first = text.split("\n")[2:5]
-    assert head == f"| backend | {summary.model} | other |"
-    p50 = show.bounded(summary.rows[0].quantiles["p50"])
-    assert first.count(p50.split(" [")[0]) == 2
-    again = render("markdown", summary, replace(summary, run="c"))
-    assert all(name in again.split("\n")[2] for name in (summary.run, "c"))
-    assert "Side by side" not in render("markdown", summary)
-    assert "Side by side" not in render("html", summary, replace(summary, rows=()))
-    assert Page(render("html", summary, other)).open == []
-
-
-def test_columns_of_one_model_are_named_by_what_differs(summary):
-    """Of one CPU: without a GPU, with one, with more cores, with other libraries; the last is the first once more."""
-    here = summary.environment
-    machines = [
-        here,
-        replace(here, id="env2", gpus=({"name": "NVIDIA A100"},)),
-        replace(here, id="env3", cores=8),
-        replace(here, id="env4", cores=8, versions={}),
-        here,
-    ]
-    runs = [
-        replace(summary, environment=machine, environment_id=machine.id, run=f"run{n}")
-        for n, machine in enumerate(machines)
-    ]
-    assert _side.names(runs) == [
-        "cnn, no GPU, 2 cores, run0",
-        "cnn, NVIDIA A100",
-        "cnn, no GPU, 8 cores, env3",
-        "cnn, no GPU, 8 cores, env4",
-        "cnn, no GPU, 2 cores, run4",
-    ]
-    assert _side.names(runs[:2]) == ["cnn, no GPU", "cnn, NVIDIA A100"]
-    other = replace(runs[1], environment=replace(machines[1], cpu="Another"))
-    assert _side.names([runs[0], other]) == ["cnn, A processor", "cnn, Another"]
-    unknown = [replace(run, environment=None) for run in runs[2:4]]
-    assert _side.names([*unknown, runs[0]]) == ["cnn, env3", "cnn, env4", "cnn, A processor"]
-    assert _side.names([summary, summary]) == ["cnn, 1", "cnn, 2"]
-    assert _side.names([summary, replace(summary, model="other")]) == ["cnn", "other"]
