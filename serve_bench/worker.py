@@ -20,12 +20,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from serve_bench._processes import Channel, Zygote, how_it_ended, last_line
+from serve_bench._processes import Channel, Zygote, how_it_ended, last_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -202,7 +203,7 @@ class Worker:
         if not self._ended:
             self._channel.close()
             self._ended = "it was stopped"
-            self._zygote.ask({"do": "reap", "pid": self.pid, "limit_s": REAP_S})
+            self._reaped(REAP_S)
 
     def _ask(self, what: str, key: str | None, /, limit_s: float | None = None, **arguments: Json) -> Json:
         from export.bundle import errors
@@ -229,11 +230,19 @@ class Worker:
 
         self._channel.close()
         self._ended = why or "it ended"
-        status = self._zygote.ask({"do": "reap", "pid": self.pid, "limit_s": limit_s})["status"]
-        self._ended = why or how_it_ended(status)
-        last = last_line(self._log)
-        said = f"; its last words: {last}" if last else ""
-        raise (WorkerHung if why else WorkerDied)(f"{name}: its process ended: {self._ended}{said}")
+        how = self._reaped(limit_s)
+        self._ended = why or how
+        raise (WorkerHung if why else WorkerDied)(f"{name}: its process ended: {self._ended}{last_words(self._log)}")
+
+    def _reaped(self, limit_s: float) -> str:
+        """How the process ended, which is given `limit_s` seconds for it; it has ended with its zygote where that is
+        gone."""
+        from export.bundle.errors import WorkerDied
+
+        try:
+            return how_it_ended(self._zygote.ask({"do": "reap", "pid": self.pid, "limit_s": limit_s})["status"])
+        except WorkerDied as error:
+            return str(error)
 
     def _written(self, arrays: Arrays) -> Path:
         from serve_bench.exchange import SUFFIX, write_arrays
@@ -263,26 +272,42 @@ class Workers:
             shutil.rmtree(self._directory, ignore_errors=True)
         self._directory = None
 
-    def prepare(self, preload: tuple[str, ...]) -> Zygote:
-        """Lets the process that imports `preload` start now, so that a later `spawn` need not wait for it."""
+    def prepare(self, preload: tuple[str, ...]) -> None:
+        """Lets the process that imports `preload` start now, so that a later `spawn` need not wait for it; what fails
+        is for `spawn` to say."""
+        from export.bundle.errors import WorkerDied
+
+        with suppress(WorkerDied):
+            self._zygote(preload)
+
+    def _zygote(self, preload: tuple[str, ...]) -> Zygote:
+        """The living one of `preload`, made anew where it has ended; raises WorkerDied where it cannot be started."""
         assert self._directory is not None, "use it as a context: with Workers() as workers"
         with self._lock:
-            if preload not in self._zygotes:
+            known = self._zygotes.get(preload)
+            if known is None or known.ended:
+                if known is not None:
+                    known.stop()
                 self._zygotes[preload] = Zygote(preload, self._directory, next(self._numbers))
             return self._zygotes[preload]
 
     def spawn(self, family: str, preload: tuple[str, ...], fresh: bool = False) -> Worker:
         """A process made anew: forked after `preload` was imported, or with `fresh` a new interpreter.
 
-        Raises WorkerDied where a module of `preload` cannot be imported.
+        Raises WorkerDied where a module of `preload` cannot be imported, or the system gives no process.
         """
-        zygote = self.prepare(() if fresh else preload)
+        zygote = self._zygote(() if fresh else preload)
         assert self._directory is not None
         log = self._directory / f"worker-{next(self._numbers)}.log"
         ours, theirs = socket.socketpair()
-        with theirs:
-            answer = zygote.ask({"do": "spawn", "log": str(log), "fresh": fresh}, fds=[theirs.fileno()])
-        return Worker(zygote, Channel(ours), int(answer["pid"]), family, log, self._limit_s)
+        channel = Channel(ours)
+        try:
+            with theirs:
+                answer = zygote.ask({"do": "spawn", "log": str(log), "fresh": fresh}, fds=[theirs.fileno()])
+        except BaseException:
+            channel.close()
+            raise
+        return Worker(zygote, channel, int(answer["pid"]), family, log, self._limit_s)
 
 
 def error_from(kind: str, message: str) -> PipelineError:
