@@ -25,6 +25,7 @@ from export.bundle.types import Boundary, Measurement, to_json
 from export.progress import Bar, Progress
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import Cell, backend_named
+from serve_bench.equivalence.records import VERDICTS
 from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.latency import gpu_state
 from serve_bench.latency.clock import Settled, settle, timed_runs
@@ -33,6 +34,7 @@ from serve_bench.latency.cores import topology
 from serve_bench.latency.enough import Width, ended, share_s, width
 from serve_bench.latency.peak import with_peaks
 from serve_bench.latency.replicate import Lost, Replicate, Seconds, median
+from serve_bench.latency.run_facts import MEASUREMENTS
 from serve_bench.latency.run_record import Run, record_of
 from serve_bench.latency.schedule import BUDGET_S, ROUNDS, cost_ns, least_runs, most_runs
 from serve_bench.latency.subject import Subject, Taken
@@ -115,7 +117,7 @@ def measure_bundle(
     count = samples[first.name].shape[batch_axis(first) or 0]
     records = [record_of(run, s, taken[i], facts, count, len(subjects)) for i, s in enumerate(subjects)]
     for record in records:
-        bundle.append("measurement", to_json(record))
+        bundle.append(MEASUREMENTS.name, to_json(record))
     return records
 
 
@@ -171,8 +173,7 @@ def _subjects(bundle: Bundle, cells: Sequence[Cell], batches: Sequence[int]) -> 
 def _failed_verifications(bundle: Bundle) -> set[tuple[str, str, str]]:
     """Cells whose latest verification did not pass."""
     verdicts = {
-        (record["artifact_sha256"], record["backend"], record["device"]): record["passed"]
-        for record in bundle.read("verification")
+        (record.artifact_sha256, record.backend, record.device): record.passed for record in VERDICTS.read(bundle)
     }
     return {cell for cell, passed in verdicts.items() if not passed}
 

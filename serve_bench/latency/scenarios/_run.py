@@ -93,7 +93,7 @@ def measure_scenarios(
                 for number, cell in enumerate(cells):
                     bar.advance(number, len(cells), cell.label)
                     record = _one(bundle, workers, cell, scenario, run, _Sayer(bar, number, len(cells), cell.label))
-                    bundle.append(KIND, to_json(record))
+                    bundle.append(KIND.name, to_json(record))
                     records.append(record)
                 bar.advance(len(cells), len(cells), f"{len(cells)} forms")
     return records

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from latency_fakes import FakeBundle, FakeCell, FakeWorkers, artifact
+from verdicts import verdict
 
 from export.bundle.errors import UsageError
 from export.bundle.types import Measurement, from_json
@@ -223,20 +224,13 @@ def test_nothing_is_written_when_a_run_is_interrupted():
 
 
 def test_a_cell_whose_latest_verification_failed_is_not_measured():
-    def verdict(passed):
-        return {
-            "artifact_sha256": CELLS[1].artifact.sha256,
-            "backend": "torchscript",
-            "device": "cpu",
-            "passed": passed,
-        }
-
-    failed = FakeBundle({"verification": [verdict(True), verdict(False)]})
+    good, bad = (verdict(CELLS[1].artifact.sha256, "torchscript", passed=passed) for passed in (True, False))
+    failed = FakeBundle({"verification": [good, bad, good | {"unknown": 1}]})
     workers = FakeWorkers()
     records = measure(workers, failed)
     assert {r.error for r in records if r.backend == "torchscript"} == {"not measured: its verification failed"}
     assert not any(where[1] == "torchscript" for where, _ in workers.calls)
-    mended = FakeBundle({"verification": [verdict(False), verdict(True)]})
+    mended = FakeBundle({"verification": [bad, good]})
     assert not any(r.error for r in measure(FakeWorkers(), mended))
 
 
