@@ -21,11 +21,11 @@ import tempfile
 import threading
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
+from serve_bench._opened import Examined, OpenedFacts, Started, Warm
 from serve_bench._processes import Channel, Zygote, how_it_ended, last_words
 
 if TYPE_CHECKING:
@@ -33,46 +33,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from export.bundle.errors import PipelineError
-    from export.bundle.types import Artifact, Json, Precision
+    from export.bundle.types import Artifact, Json
     from serve_bench.backends._base import Arrays
     from serve_bench.latency.scenarios._base import Load, Served
 
 REAP_S = 5.0
 """How long a child may take to end after its socket closed, before it is killed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Started:
-    """What a session says of itself as it is opened."""
-
-    settings: dict[str, Json]
-    open_ns: int
-    """From the call of `Backend.open` to its return, libraries that were not preloaded included."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Examined:
-    """What its arithmetic was found to run in."""
-
-    precision: Precision
-    """Weights stored narrower than that are named in the evidence."""
-    precision_evidence: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenedFacts(Started, Examined):
-    """Both."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Warm:
-    """How a warm-up went."""
-
-    runs: int
-    settled: bool
-    """Whether the running median settled before the time limit."""
-    median_ns: int
-    first_run_ns: int
 
 
 class Worker:
@@ -89,10 +55,12 @@ class Worker:
         self._files = itertools.count(1)
         self._ended = ""
 
-    def open(self, key: str, backend: str, artifact: Artifact, device: str, threads: int) -> OpenedFacts:
-        """Opens `artifact` (absolute path, sha256 checked by the bundle) under a key of the caller's choice, and finds
-        out what it computes in."""
-        started = self.start(key, backend, artifact, device, threads)
+    def open(
+        self, key: str, backend: str, artifact: Artifact, device: str, threads: int, limit_s: float | None = None
+    ) -> OpenedFacts:
+        """Opens `artifact` (absolute path, sha256 checked by the bundle) under a key of the caller's choice, for which
+        it has `limit_s` seconds, and finds out what it computes in."""
+        started = self.start(key, backend, artifact, device, threads, limit_s)
         return OpenedFacts(**vars(started), **vars(self.examine(key)))
 
     def start(
@@ -150,23 +118,23 @@ class Worker:
         asked = {"key": key, "batch": batch, "boundary": boundary, "runs": runs, "offset": offset}
         return list(self._ask("measure", key, limit_s=limit_s, **asked))
 
-    def load(self, key: str, load: Load) -> Served:
-        """One LoadGen run over the inputs that were loaded; queries come as `load` says."""
+    def load(self, key: str, load: Load, limit_s: float | None = None) -> Served:
+        """One LoadGen run over the inputs that were loaded; queries come as `load` says; ended after `limit_s`."""
         from export.bundle.types import from_json, to_json
         from serve_bench.latency.scenarios._base import Served
 
-        return from_json(Served, self._ask("load", key, key=key, load=to_json(load)))
+        return from_json(Served, self._ask("load", key, limit_s=limit_s, key=key, load=to_json(load)))
 
     def measure_between(
-        self, key: str, batch: int, start_ns: int, end_ns: int, offset: int
+        self, key: str, batch: int, start_ns: int, end_ns: int, offset: int, limit_s: float | None = None
     ) -> tuple[list[int], list[int]]:
-        """Starts (ns after `start_ns`) and latencies of the runs that begin between two times of the clock.
+        """Starts (ns after `start_ns`) and latencies of the runs that begin between two times of the clock; ended after
+        `limit_s` seconds.
 
         Several workers are asked at once, each from a thread of its own: a worker takes one request at a time.
         """
-        answer = self._ask(
-            "measure_between", key, key=key, batch=batch, start_ns=start_ns, end_ns=end_ns, offset=offset
-        )
+        asked = {"key": key, "batch": batch, "start_ns": start_ns, "end_ns": end_ns, "offset": offset}
+        answer = self._ask("measure_between", key, limit_s=limit_s, **asked)
         return list(answer[0]), list(answer[1])
 
     def peak_memory(self) -> dict[str, int]:

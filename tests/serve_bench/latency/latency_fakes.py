@@ -96,8 +96,9 @@ class FakeWorker:
         self._meet("examine", key)
         return SimpleNamespace(precision=self.pool.precision)
 
-    def open(self, key, backend, artifact, device, threads):
-        return SimpleNamespace(**vars(self.start(key, backend, artifact, device, threads)), **vars(self.examine(key)))
+    def open(self, key, backend, artifact, device, threads, limit_s=None):
+        started = self.start(key, backend, artifact, device, threads, limit_s)
+        return SimpleNamespace(**vars(started), **vars(self.examine(key)))
 
     def warm_up(self, key, batch, boundary, within_s, limit_s=None):
         self.pool.limits.append(("warm_up", limit_s))
