@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.flags import COMMON, DEVICE, JUDGING, PUBLIC_KEY, stack
+from pipeline.flags import COMMON, DEVICE, JUDGING, PUBLIC_KEY, Number, stack
 
 
 @click.command(short_help="is every exported form the same model?")
@@ -19,7 +19,7 @@ from pipeline.flags import COMMON, DEVICE, JUDGING, PUBLIC_KEY, stack
 )
 @click.option(
     "--minutes",
-    type=click.FloatRange(0.01),
+    type=Number(0.01),
     default=9.0,
     show_default=True,
     help="Of a self-test: then it ends, and the next one goes on.",

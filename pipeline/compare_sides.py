@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle.errors import UsageError
+from export.bundle.kinds import ENVIRONMENTS
 from export.bundle.store import Bundle
 from export.bundle.types import Measurement, from_json, to_json
 from serve_bench.cells import label
@@ -75,7 +76,7 @@ def _side(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> Side:
     like = [(run, own) for run, own in zip(runs, conditions, strict=True) if alike(own, conditions[-1])]
     names = {a.sha256: a for a in bundle.artifacts}
     labelled = [[(label(names.get(r.artifact_sha256), r.backend, r.device), r) for r in run] for run, _ in like]
-    known = {e["id"]: e for e in (to_json(bundle.manifest.environment), *bundle.read("environment"))}
+    known = {e.id: to_json(e) for e in (bundle.manifest.environment, *ENVIRONMENTS.read(bundle))}
     return Side(
         name=str(bundle.root),
         model=bundle.manifest.title,

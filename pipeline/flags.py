@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,9 @@ import click
 
 from serve_bench.latency.schedule import BUDGET_S
 
+LONGEST_S = 7 * 86400
+"""Most that --budget takes: a week."""
+
 
 def stack(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def apply(function: Any) -> Any:
@@ -20,6 +24,16 @@ def stack(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return function
 
     return apply
+
+
+class Number(click.FloatRange):
+    """A finite number: a range without an upper end lets inf through, and every range nan."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
 
 
 class Percent(click.ParamType):  # type: ignore[type-arg]
@@ -105,7 +119,7 @@ TARGET = stack(
     ),
     click.option(
         "--max-metric-drop",
-        type=click.FloatRange(0),
+        type=Number(0),
         default=0.5,
         show_default=True,
         metavar="POINTS",
@@ -140,7 +154,7 @@ MEASURING = stack(
     click.option(
         "--budget",
         "budget_s",
-        type=click.FloatRange(0.1),
+        type=Number(0.1, LONGEST_S),
         default=BUDGET_S,
         show_default=True,
         metavar="S",
@@ -247,7 +261,7 @@ SCENARIOS = stack(
     click.option(
         "--min-duration",
         "min_duration_s",
-        type=click.FloatRange(0.05, 600),
+        type=Number(0.05, 600),
         default=2.0,
         show_default=True,
         metavar="S",

@@ -183,22 +183,20 @@ def write_reports(bundle: Bundle) -> dict[str, Path]:
 
 def record_absent(bundle: Bundle, judged: Judged, not_built: Sequence[NotBuilt] | None) -> None:
     """Adds what could not run or be built, where it is not what the last record says."""
-    absent: dict[str, Any] = {
-        "environment": environment().id,
-        "missing": [
-            {
-                "backend": m.backend,
-                "artifact": m.artifact.name if m.artifact else "",
-                "device": m.device,
-                "reason": m.reason,
-            }
+    from serve_bench.absent import KIND, Absent, NotRun, latest
+
+    last = latest(bundle)
+    kept = () if last is None else last.not_built
+    absent = Absent(
+        environment=environment().id,
+        missing=tuple(
+            NotRun(backend=m.backend, artifact=m.artifact.name if m.artifact else "", device=m.device, reason=m.reason)
             for m in judged.missing
-        ],
-    }
-    last = (bundle.read("absent") or [{}])[-1]
-    absent["not_built"] = last.get("not_built", []) if not_built is None else to_json(list(not_built))
+        ),
+        not_built=kept if not_built is None else tuple(not_built),
+    )
     if absent != last:
-        bundle.append("absent", absent)
+        bundle.append(KIND.name, to_json(absent))
 
 
 def raise_for_missing(judged: Judged) -> None:

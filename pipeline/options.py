@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from serve_bench.latency.scenarios._base import Asked
 
 BATCHES = (1, 8, 64, 512)
+REPEATABLE = ("backends", "precisions", "with_formats", "batches", "sweeps", "scenarios")
+"""A batch that stood twice was measured twice, and had two baselines."""
 SCENARIO_OPTIONS = {
     "min_duration_s": "--min-duration",
     "samples_per_query": "--samples-per-query",
@@ -88,7 +90,9 @@ class Options:
     """Of the model; text is read as the parameter's own type."""
 
     def __post_init__(self) -> None:
-        """Raises UnknownName before any work is done."""
+        """Raises UnknownName before any work is done; what was asked for twice is asked for once."""
+        for name in REPEATABLE:
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         canonical_target(self.target)
         if self.precisions:
             known = {form.precision for form in entries("export.formats").values()}

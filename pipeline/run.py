@@ -207,19 +207,25 @@ def self_test_bundle(path: Path, minutes: float, options: Options, progress: Pro
 
 
 def bench_paths(paths: Sequence[Path], options: Options, progress: Progress) -> Iterator[Outcome]:
-    """Each bundle measured anew, or swept, one after the other."""
+    """Each bundle measured anew, or swept, one after the other.
+
+    Before the first is measured all are opened, and looked at for something to measure: raises NoBundle,
+    BackendUnavailable, or PipelineError where none of the sweeps has an axis.
+    """
     if options.scenarios:
         require_loadgen()
-    for path in paths:
-        if options.sweeps:
-            from pipeline.sweep import sweep_path
+    bundles = [Bundle.open(path, trust=options.trust) for path in paths]
+    if options.sweeps:
+        from pipeline.sweep import possible, sweep
 
-            yield sweep_path(path, options, progress)
-            continue
-        bundle = Bundle.open(path, trust=options.trust)
+        planned = [(bundle, possible(bundle, options, progress)) for bundle in bundles]
+        yield from (sweep(bundle, names, options, progress) for bundle, names in planned)
+        return
+    for bundle in bundles:
         cells, missing = cells_of(bundle, options)
         if not cells and all(m.artifact is None for m in missing):
-            raise BackendUnavailable(nothing_asked_for(path, options, missing))
+            raise BackendUnavailable(nothing_asked_for(bundle.root, options, missing))
+    for bundle in bundles:
         yield judge_bundle(bundle, options, progress, "again")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from export.bundle.environment import environment
@@ -20,15 +19,10 @@ if TYPE_CHECKING:
     from pipeline.run import Outcome
 
 
-def sweep_path(path: Path, options: Options, progress: Progress) -> Outcome:
-    """The sweeps of `options` over the bundle at `path`, instead of an interleaved run.
-
-    Raises PipelineError where its model has none of the axes that were asked for; one of several is only said.
-    """
+def sweep(bundle: Bundle, names: tuple[str, ...], options: Options, progress: Progress) -> Outcome:
+    """The sweeps `names` over a bundle, instead of an interleaved run."""
     from pipeline.run import Outcome, cold_sections
 
-    bundle = Bundle.open(path, trust=options.trust)
-    names = _possible(bundle, options, progress)
     with workspace(bundle.root), Workers() as workers:
         judged = verify(bundle, options, workers, progress)
         record_absent(bundle, judged, None)
@@ -42,7 +36,7 @@ def sweep_path(path: Path, options: Options, progress: Progress) -> Outcome:
     return Outcome(bundle=bundle, built=None, judged=judged, reports=reports, swept=names, sections=cold)
 
 
-def _possible(bundle: Bundle, options: Options, progress: Progress) -> tuple[str, ...]:
+def possible(bundle: Bundle, options: Options, progress: Progress) -> tuple[str, ...]:
     """Those of the sweeps asked for that this model has an axis for; raises PipelineError where there are none."""
     names, refused = [], []
     for name in dict.fromkeys(options.sweeps):

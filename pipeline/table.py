@@ -67,17 +67,21 @@ def print_reports(bundles: Sequence[Any]) -> None:
 
 
 def print_outcomes(outcomes: Iterable[Any], *, as_json: bool, show: Callable[[Any], None] | None = None) -> None:
-    """A table after each (`show`, default `print_outcome`), or one document of all; then raises where one failed."""
+    """A table after each (`show`, default `print_outcome`), or one document of all; then raises where one failed.
+
+    What was finished is printed even where a later one cannot be.
+    """
     found = []
-    for outcome in outcomes:
-        found.append(outcome)
-        if not as_json:
-            (show or print_outcome)(outcome)
-            outcome.raise_for_failures()
-    if as_json:
-        print_reports([outcome.bundle for outcome in found])
-        for outcome in found:
-            outcome.raise_for_failures()
+    try:
+        for outcome in outcomes:
+            found.append(outcome)
+            if not as_json:
+                (show or print_outcome)(outcome)
+    finally:
+        if as_json and found:
+            print_reports([outcome.bundle for outcome in found])
+    for outcome in found:
+        outcome.raise_for_failures()
 
 
 def print_outcome(outcome: Any) -> None:

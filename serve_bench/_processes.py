@@ -32,14 +32,16 @@ class Channel:
         self._buffer = bytearray()
 
     def send(self, message: Json, fds: Sequence[int] = ()) -> bool:
-        """False where nobody is left to read it."""
+        """False where nobody is left to read it, or this end was closed."""
         data = json.dumps(message).encode() + b"\n"
         try:
             if fds:
                 sent = socket.send_fds(self._socket, [data], list(fds))
                 data = data[sent:]
             self._socket.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
+        except TimeoutError:
+            raise
+        except OSError:
             return False
         return True
 
@@ -47,10 +49,12 @@ class Channel:
         """The next message; raises TimeoutError after `limit_s` seconds."""
         end = None if limit_s is None else time.monotonic() + limit_s
         while b"\n" not in self._buffer:
-            self._socket.settimeout(None if end is None else max(end - time.monotonic(), 0.001))
             try:
+                self._socket.settimeout(None if end is None else max(end - time.monotonic(), 0.001))
                 data = self._socket.recv(1 << 16)
-            except ConnectionResetError:
+            except TimeoutError:
+                raise
+            except OSError:
                 data = b""
             if not data:
                 return None
@@ -67,37 +71,54 @@ class Channel:
 
 
 class Zygote:
-    """The parent's handle on a process that forks."""
+    """The parent's handle on a process that forks. Raises WorkerDied where no such process can be started."""
 
     def __init__(self, preload: tuple[str, ...], directory: Path, number: int) -> None:
-        ours, theirs = socket.socketpair()
-        self._log = directory / f"zygote-{number}.log"
-        command = [*INTERPRETER, str(theirs.fileno()), str(directory), *preload]
-        with theirs, self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                env=child_environment(),
-            )
-        self._channel = Channel(ours)
-        self._preload = preload
-        self._lock = threading.Lock()
-
-    def ask(self, message: Json, fds: Sequence[int] = (), limit_s: float = 120.0) -> Json:
-        """Raises WorkerDied where the zygote is gone or says nothing in time."""
         from export.bundle.errors import WorkerDied
 
-        answer = None
-        with self._lock, contextlib.suppress(TimeoutError):
-            if self._channel.send(message, fds):
-                answer = self._channel.receive(limit_s)
-        if answer is None:
-            self.stop()
-            what = " ".join(self._preload) or "no modules"
-            raise WorkerDied(f"the process that imports {what} ended: {last_line(self._log) or 'it said nothing'}")
+        self._what = f"the process that imports {' '.join(preload) or 'no modules'}"
+        self._log = directory / f"zygote-{number}.log"
+        self._lock = threading.Lock()
+        ours, theirs = socket.socketpair()
+        command = [*INTERPRETER, str(theirs.fileno()), str(directory), *preload]
+        try:
+            with theirs, self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=[theirs.fileno()],
+                    env=child_environment(),
+                )
+        except OSError as error:
+            ours.close()
+            raise WorkerDied(f"{self._what} cannot be started: {error.strerror or error}") from error
+        self._channel = Channel(ours)
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def ask(self, message: Json, fds: Sequence[int] = (), limit_s: float = 120.0) -> Json:
+        """Raises WorkerDied where the zygote is gone, says nothing in time or cannot do it."""
+        from export.bundle.errors import WorkerDied
+
+        with self._lock:
+            answer, how = None, ""
+            try:
+                if self._channel.send(message, fds):
+                    answer = self._channel.receive(limit_s)
+            except TimeoutError:
+                how = f"no answer within {limit_s:g} s"
+                # Told to end, it would take the files of the other zygotes' children with it.
+                self._process.kill()
+            if answer is None:
+                self.stop()
+                how = how or how_it_ended(_status(self._process.returncode))
+                raise WorkerDied(f"{self._what} ended: {how}{last_words(self._log)}")
+        if "error" in answer:
+            raise WorkerDied(f"{self._what} {answer['error']}")
         return answer
 
     def stop(self) -> None:
@@ -107,6 +128,11 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _status(returncode: int) -> int:
+    """As waitpid has it: the signal, or the exit status in the second byte."""
+    return -returncode if returncode < 0 else returncode << 8
 
 
 def child_environment() -> dict[str, str]:
@@ -138,3 +164,9 @@ def last_line(log: Path) -> str:
     except OSError:
         return ""
     return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
+
+
+def last_words(log: Path) -> str:
+    """ "; its last words: …" of a log; empty where it holds none."""
+    last = last_line(log)
+    return f"; its last words: {last}" if last else ""

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 POLL_S = 0.002
 
@@ -51,7 +51,11 @@ def _listen(control: socket.socket, directory: Path) -> None:
         if message is None:
             break
         if message["do"] == "spawn":
-            pid = _spawn(control, fds[0], Path(message["log"]), directory, message["fresh"])
+            try:
+                pid = _spawn(control, fds[0], Path(message["log"]), directory, message["fresh"])
+            except OSError as error:
+                _send(control, {"error": f"cannot make another: {error.strerror or error}"})
+                continue
             children.add(pid)
             _send(control, {"pid": pid})
         else:
@@ -81,15 +85,26 @@ def _send(control: socket.socket, message: Any) -> None:
 
 
 def _spawn(control: socket.socket, fd: int, log: Path, directory: Path, fresh: bool) -> int:
+    """The pid of a new child; raises OSError where the system gives no process, or no file for what it says."""
     zygote = os.getpid()
-    pid = os.fork()
-    if pid:
+    try:
+        said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            pid = os.fork()
+            if not pid:
+                _become_child(control, fd, said, zygote, directory, fresh)
+            return pid
+        finally:
+            os.close(said)
+    finally:
         os.close(fd)
-        return pid
+
+
+def _become_child(control: socket.socket, fd: int, said: int, zygote: int, directory: Path, fresh: bool) -> NoReturn:
     try:
         _die_with(zygote)
         control.close()
-        _redirect(log)
+        _redirect(said)
         if fresh:
             os.set_inheritable(fd, True)
             os.execv(
@@ -121,12 +136,11 @@ def _serve(channel: socket.socket, directory: Path) -> None:
         os._exit(status)
 
 
-def _redirect(log: Path) -> None:
+def _redirect(log: int) -> None:
     """File descriptors 1 and 2 to the log, whatever library writes to them."""
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
 
 
 def _die_with(parent: int) -> None:

@@ -18,6 +18,7 @@ from serve_bench.backends._base import Arrays
 from serve_bench.backends._helpers import batch_axis
 from serve_bench.cells import backend_named
 from serve_bench.equivalence.decisions import probabilities
+from serve_bench.equivalence.records import VERDICTS
 from serve_bench.inputs import takes_text
 from serve_bench.sources import STDIN, Reader, Samples
 
@@ -144,10 +145,10 @@ def doubts(bundle: Bundle, artifact: Artifact) -> list[str]:
     found = []
     if artifact.precision != "float32":
         found.append(f"{bundle.root}: holds no float32 ONNX model; its {artifact.precision} one answers")
-    verdicts = [v for v in bundle.read("verification") if v["artifact_sha256"] == artifact.sha256]
-    last = next((v for v in reversed(verdicts) if v["backend"] == BACKEND), None)
-    if last is not None and not last["passed"]:
-        found.append(f"{bundle.root}: the model that answers did not pass `pipeline verify`: {last['reason']}")
+    verdicts = [v for v in VERDICTS.read(bundle) if v.artifact_sha256 == artifact.sha256]
+    last = next((v for v in reversed(verdicts) if v.backend == BACKEND), None)
+    if last is not None and not last.passed:
+        found.append(f"{bundle.root}: the model that answers did not pass `pipeline verify`: {last.reason}")
     return found
 
 

@@ -20,59 +20,26 @@ import sys
 import tempfile
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Self
 
-from serve_bench._processes import Channel, Zygote, how_it_ended, last_line
+from serve_bench._opened import Examined, OpenedFacts, Started, Warm
+from serve_bench._processes import Channel, Zygote, how_it_ended, last_words
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from export.bundle.errors import PipelineError
-    from export.bundle.types import Artifact, Json, Precision
+    from export.bundle.types import Artifact, Json
     from serve_bench.backends._base import Arrays
     from serve_bench.latency.scenarios._base import Load, Served
 
 OUT_OF_MEMORY = ", as the system does where memory runs out: ask for a smaller batch"
 REAP_S = 5.0
 """How long a child may take to end after its socket closed, before it is killed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Started:
-    """What a session says of itself as it is opened."""
-
-    settings: dict[str, Json]
-    open_ns: int
-    """From the call of `Backend.open` to its return, libraries that were not preloaded included."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Examined:
-    """What its arithmetic was found to run in."""
-
-    precision: Precision
-    """Weights stored narrower than that are named in the evidence."""
-    precision_evidence: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenedFacts(Started, Examined):
-    """Both."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Warm:
-    """How a warm-up went."""
-
-    runs: int
-    settled: bool
-    """Whether the running median settled before the time limit."""
-    median_ns: int
-    first_run_ns: int
 
 
 class Worker:
@@ -89,10 +56,12 @@ class Worker:
         self._files = itertools.count(1)
         self._ended = ""
 
-    def open(self, key: str, backend: str, artifact: Artifact, device: str, threads: int) -> OpenedFacts:
-        """Opens `artifact` (absolute path, sha256 checked by the bundle) under a key of the caller's choice, and finds
-        out what it computes in."""
-        started = self.start(key, backend, artifact, device, threads)
+    def open(
+        self, key: str, backend: str, artifact: Artifact, device: str, threads: int, limit_s: float | None = None
+    ) -> OpenedFacts:
+        """Opens `artifact` (absolute path, sha256 checked by the bundle) under a key of the caller's choice, for which
+        it has `limit_s` seconds, and finds out what it computes in."""
+        started = self.start(key, backend, artifact, device, threads, limit_s)
         return OpenedFacts(**vars(started), **vars(self.examine(key)))
 
     def start(
@@ -150,23 +119,23 @@ class Worker:
         asked = {"key": key, "batch": batch, "boundary": boundary, "runs": runs, "offset": offset}
         return list(self._ask("measure", key, limit_s=limit_s, **asked))
 
-    def load(self, key: str, load: Load) -> Served:
-        """One LoadGen run over the inputs that were loaded; queries come as `load` says."""
+    def load(self, key: str, load: Load, limit_s: float | None = None) -> Served:
+        """One LoadGen run over the inputs that were loaded; queries come as `load` says; ended after `limit_s`."""
         from export.bundle.types import from_json, to_json
         from serve_bench.latency.scenarios._base import Served
 
-        return from_json(Served, self._ask("load", key, key=key, load=to_json(load)))
+        return from_json(Served, self._ask("load", key, limit_s=limit_s, key=key, load=to_json(load)))
 
     def measure_between(
-        self, key: str, batch: int, start_ns: int, end_ns: int, offset: int
+        self, key: str, batch: int, start_ns: int, end_ns: int, offset: int, limit_s: float | None = None
     ) -> tuple[list[int], list[int]]:
-        """Starts (ns after `start_ns`) and latencies of the runs that begin between two times of the clock.
+        """Starts (ns after `start_ns`) and latencies of the runs that begin between two times of the clock; ended after
+        `limit_s` seconds.
 
         Several workers are asked at once, each from a thread of its own: a worker takes one request at a time.
         """
-        answer = self._ask(
-            "measure_between", key, key=key, batch=batch, start_ns=start_ns, end_ns=end_ns, offset=offset
-        )
+        asked = {"key": key, "batch": batch, "start_ns": start_ns, "end_ns": end_ns, "offset": offset}
+        answer = self._ask("measure_between", key, limit_s=limit_s, **asked)
         return list(answer[0]), list(answer[1])
 
     def peak_memory(self) -> dict[str, int]:
@@ -203,7 +172,7 @@ class Worker:
         if not self._ended:
             self._channel.close()
             self._ended = "it was stopped"
-            self._zygote.ask({"do": "reap", "pid": self.pid, "limit_s": REAP_S})
+            self._reaped(REAP_S)
 
     def _ask(self, what: str, key: str | None, /, limit_s: float | None = None, **arguments: Json) -> Json:
         from export.bundle import errors
@@ -230,11 +199,19 @@ class Worker:
 
         self._channel.close()
         self._ended = why or "it ended"
-        status = self._zygote.ask({"do": "reap", "pid": self.pid, "limit_s": limit_s})["status"]
-        self._ended = why or f"{(how := how_it_ended(status))}{OUT_OF_MEMORY if how.endswith('SIGKILL') else ''}"
-        last = last_line(self._log)
-        said = f"; its last words: {last}" if last else ""
-        raise (WorkerHung if why else WorkerDied)(f"{name}: its process ended: {self._ended}{said}")
+        how = self._reaped(limit_s)
+        self._ended = why or f"{how}{OUT_OF_MEMORY if how.endswith('SIGKILL') else ''}"
+        raise (WorkerHung if why else WorkerDied)(f"{name}: its process ended: {self._ended}{last_words(self._log)}")
+
+    def _reaped(self, limit_s: float) -> str:
+        """How the process ended, which is given `limit_s` seconds for it; it has ended with its zygote where that is
+        gone."""
+        from export.bundle.errors import WorkerDied
+
+        try:
+            return how_it_ended(self._zygote.ask({"do": "reap", "pid": self.pid, "limit_s": limit_s})["status"])
+        except WorkerDied as error:
+            return str(error)
 
     def _written(self, arrays: Arrays) -> Path:
         from serve_bench.exchange import SUFFIX, write_arrays
@@ -264,26 +241,42 @@ class Workers:
             shutil.rmtree(self._directory, ignore_errors=True)
         self._directory = None
 
-    def prepare(self, preload: tuple[str, ...]) -> Zygote:
-        """Lets the process that imports `preload` start now, so that a later `spawn` need not wait for it."""
+    def prepare(self, preload: tuple[str, ...]) -> None:
+        """Lets the process that imports `preload` start now, so that a later `spawn` need not wait for it; what fails
+        is for `spawn` to say."""
+        from export.bundle.errors import WorkerDied
+
+        with suppress(WorkerDied):
+            self._zygote(preload)
+
+    def _zygote(self, preload: tuple[str, ...]) -> Zygote:
+        """The living one of `preload`, made anew where it has ended; raises WorkerDied where it cannot be started."""
         assert self._directory is not None, "use it as a context: with Workers() as workers"
         with self._lock:
-            if preload not in self._zygotes:
+            known = self._zygotes.get(preload)
+            if known is None or known.ended:
+                if known is not None:
+                    known.stop()
                 self._zygotes[preload] = Zygote(preload, self._directory, next(self._numbers))
             return self._zygotes[preload]
 
     def spawn(self, family: str, preload: tuple[str, ...], fresh: bool = False) -> Worker:
         """A process made anew: forked after `preload` was imported, or with `fresh` a new interpreter.
 
-        Raises WorkerDied where a module of `preload` cannot be imported.
+        Raises WorkerDied where a module of `preload` cannot be imported, or the system gives no process.
         """
-        zygote = self.prepare(() if fresh else preload)
+        zygote = self._zygote(() if fresh else preload)
         assert self._directory is not None
         log = self._directory / f"worker-{next(self._numbers)}.log"
         ours, theirs = socket.socketpair()
-        with theirs:
-            answer = zygote.ask({"do": "spawn", "log": str(log), "fresh": fresh}, fds=[theirs.fileno()])
-        return Worker(zygote, Channel(ours), int(answer["pid"]), family, log, self._limit_s)
+        channel = Channel(ours)
+        try:
+            with theirs:
+                answer = zygote.ask({"do": "spawn", "log": str(log), "fresh": fresh}, fds=[theirs.fileno()])
+        except BaseException:
+            channel.close()
+            raise
+        return Worker(zygote, channel, int(answer["pid"]), family, log, self._limit_s)
 
 
 def error_from(kind: str, message: str) -> PipelineError:

@@ -38,7 +38,7 @@ def test_all_four_scenarios_on_a_bundle(copy, run):
         (["--latency-bound", "10ms"], "--latency-bound: is for --scenario, which was not asked for"),
         (["--scenario", "Server", "--sweep", "batch"], "ask for one at a time"),
         (["--scenario", "Server", "--min-duration", "-1"], "-1.0 is not in the range"),
-        (["--scenario", "Server", "--min-duration", "nan"], "a minimum duration of nan s"),
+        (["--scenario", "Server", "--min-duration", "nan"], "nan is not a finite number"),
         (["--scenario", "Offline", "--latency-bound", "10ms"], "add --scenario Server"),
         (["--scenario", "MultiStream", "--samples-per-query", "0"], "'--samples-per-query'"),
     ],

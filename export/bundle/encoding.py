@@ -37,6 +37,12 @@ def from_json(kind: type[T], value: Json) -> T:
     return typing.cast(T, _read(kind, value, kind.__name__))
 
 
+def part_from_json(kind: type[T], value: Mapping[str, Json]) -> T:
+    """The same of an object that may have other fields too."""
+    known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return from_json(kind, {name: v for name, v in value.items() if name in known})
+
+
 def _read(kind: Any, value: Json, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind):
@@ -45,6 +51,8 @@ def _read(kind: Any, value: Json, where: str) -> Any:
         if not isinstance(value, list):
             raise ValueError(f"{where}: a list was expected, not {type(value).__name__}")
         if len(arguments) == 2 and arguments[1] is Ellipsis:
+            if set(map(type, value)) <= {arguments[0]}.intersection((int, str)):
+                return tuple(value)  # thousands of latencies
             return tuple(_read(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
         return tuple(value)
     if origin in (types.UnionType, typing.Union):
@@ -62,13 +70,19 @@ def _read(kind: Any, value: Json, where: str) -> Any:
         fits = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
         whole = isinstance(value, int) and not isinstance(value, bool)
         if kind is float and (whole or value in ("nan", "inf", "-inf")):
-            return float(value)
+            try:
+                return float(value)
+            except OverflowError as error:
+                raise ValueError(f"{where}: {error}") from error
         if not fits:
             raise ValueError(f"{where}: {kind.__name__} was expected, not {value!r}")
     if kind is type(None) and value is not None:
         raise ValueError(f"{where}: null was expected")
-    if isinstance(origin, type) and issubclass(origin, Mapping) and not isinstance(value, dict):
-        raise ValueError(f"{where}: an object was expected, not {value!r}")
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where}: an object was expected, not {value!r}")
+        for name, v in value.items():
+            _read(arguments[1], v, f"{where}[{name!r}]")
     return value
 
 

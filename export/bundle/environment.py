@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from export.bundle.files import digest_of
+from export.bundle.limits import CGROUPS, core_limit, memory_limit
 from export.bundle.types import Environment, to_json
 
 LIBRARIES = (
@@ -160,17 +161,21 @@ def inductor_cache() -> Path:
     return user_cache_path("pipeline") / "inductor"
 
 
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def available_cores(root: Path = CGROUPS) -> int:
+    """Cores that this process may use: of its affinity, and no more than its container's share of time (under `root`)
+    keeps busy."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, core_limit(root) or allowed)
 
 
-def memory_bytes() -> int:
-    """Of the whole machine; 0 where the system does not say."""
+def memory_bytes(root: Path = CGROUPS) -> int:
+    """Of the whole machine, or what its container (under `root`) may use of it; 0 where the system does not say."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
-        return 0
+        whole = 0
+    limit = memory_limit(root) or whole
+    return min(whole, limit) if whole else limit
 
 
 def _clocks() -> Mapping[str, str]:

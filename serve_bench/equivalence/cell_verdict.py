@@ -23,7 +23,8 @@ from serve_bench.equivalence.truth import Truth
 from serve_bench.exchange import SUFFIX
 
 if TYPE_CHECKING:
-    from serve_bench.worker import OpenedFacts, Worker, Workers
+    from serve_bench._opened import OpenedFacts
+    from serve_bench.worker import Worker, Workers
 
 DROP_ALLOWED = 0.5
 """Points, of an int8 form whose export names none."""

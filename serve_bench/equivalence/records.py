@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from export.bundle.store import Bundle
-from export.bundle.types import ProbeResult, Verification, from_json
+from export.bundle.kinds import Kind, Records, need
+from export.bundle.types import ProbeResult, Verification
 from serve_bench.cells import Cell
 
 Verdict = Literal["same", "not the same", "not checked"]
@@ -14,16 +14,20 @@ RULES = 8
 """Raised when the same artifact may now get another verdict: what was judged by older rules is judged again."""
 
 
+def _check(record: Verification) -> None:
+    """Raises ValueError where the settings do not say what was asked in a way that can be read."""
+    need(isinstance(record.settings.get("asked", {}), dict), "an object of what was asked")
+
+
+VERDICTS = Kind("verification", Verification, _check)
+
+
 def latest(
-    bundle: Bundle, cells: Sequence[Cell], environment_id: str, threads: int | None = None
+    bundle: Records, cells: Sequence[Cell], environment_id: str, threads: int | None = None
 ) -> list[Verification]:
     """The last verdict of each cell in this environment, in the order of the cells; none where there is none."""
     known: dict[tuple[str, str, str], Verification] = {}
-    for value in bundle.read("verification"):
-        try:
-            record = from_json(Verification, value)
-        except ValueError:
-            continue
+    for record in VERDICTS.read(bundle):
         asked = record.settings.get("asked", {})
         if record.environment == environment_id and threads in (None, asked.get("threads")):
             known[record.artifact_sha256, record.backend, record.device] = record
@@ -31,7 +35,7 @@ def latest(
     return [known[key] for key in keys if key in known]
 
 
-def pending(bundle: Bundle, cells: Sequence[Cell], environment_id: str, threads: int) -> list[Cell]:
+def pending(bundle: Records, cells: Sequence[Cell], environment_id: str, threads: int) -> list[Cell]:
     """The cells without a verdict on this very file, backend, device, environment, threads and rules.
 
     A failed verdict stands and is not asked for again; a backend that broke is tried again.

@@ -56,7 +56,7 @@ def verify_bundle(
                     callers.load("float32")
                 for future in as_completed(futures):
                     cell, record = futures[future], future.result()
-                    bundle.append("verification", to_json(record))
+                    bundle.append(records.VERDICTS.name, to_json(record))
                     found[cell.key] = record
                     said = f"{short(record)}  {record.seconds:.1f} s"
                     progress.finished(f"verify {cell.label}", said, well=record.passed)

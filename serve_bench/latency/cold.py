@@ -19,18 +19,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export.bundle.errors import PipelineError, UsageError
+from export.bundle.kinds import Kind, need
 from export.bundle.store import Bundle
-from export.bundle.types import from_json, to_json
+from export.bundle.types import to_json
 from export.progress import Progress
 from serve_bench.cells import Cell, backend_named
 from serve_bench.exchange import SUFFIX, write_arrays
 from serve_bench.latency import gpu_state
 from serve_bench.latency.rounds import real_samples
+from serve_bench.latency.run_facts import check_columns
 
 if TYPE_CHECKING:
     from serve_bench.worker import Workers
-
-KIND = "cold"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,16 @@ class ColdStart:
     """Why it could not be started; empty where it could."""
 
 
+def _check(record: ColdStart) -> None:
+    """Raises ValueError where there is neither an error nor a whole start."""
+    need(record.threads >= 1, "a thread")
+    need(record.error or record.total_ns, "a start or an error")
+    check_columns(record.total_ns, record.open_ns, record.first_run_ns)
+
+
+KIND = Kind("cold", ColdStart, _check)
+
+
 def cold_starts(
     bundle: Bundle,
     workers: Workers,
@@ -104,7 +114,7 @@ def cold_starts(
                 done += 1
         bar.advance(done, starts * len(cells))
     for record in found:
-        bundle.append(KIND, to_json(record))
+        bundle.append(KIND.name, to_json(record))
     return found
 
 
@@ -164,5 +174,5 @@ def _started(workers: Workers, cell: Cell, record: ColdStart, inputs: Path) -> C
 
 def latest(bundle: Bundle) -> list[ColdStart]:
     """The records of the last run, in their order; empty without one."""
-    records = [from_json(ColdStart, value) for value in bundle.read(KIND)]
+    records = KIND.read(bundle)
     return [r for r in records if r.run == records[-1].run]

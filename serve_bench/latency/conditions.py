@@ -39,7 +39,7 @@ def lanes_of(subjects: Sequence[Subject], threads: int, where: cores.Topology | 
     would share."""
     if any(subject.cell.device != "cpu" for subject in subjects):
         return 1
-    room = min(map(len, where.homes(threads))) if where else available_cores()
+    room = min([available_cores(), *map(len, where.homes(threads) if where else ())])
     return max(1, room // threads)
 
 

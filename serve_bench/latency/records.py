@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from export.bundle.errors import UsageError
-from export.bundle.types import Artifact, Measurement, from_json, to_json
+from export.bundle.kinds import Kind, Records
+from export.bundle.types import Artifact, Measurement, to_json
+from serve_bench.latency.run_facts import MEASUREMENTS
 
-KIND = "measurement"
-SHOWN = "shown"
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Which run reports show instead of the newest."""
+
+    run: str
+    newest: str
+    """As long as this is the newest."""
 
 
-class Records(Protocol):
-    """The part of a bundle that is read here."""
-
-    def read(self, kind: str) -> list[dict[str, Any]]: ...
+SHOWN = Kind("shown", Shown)
 
 
 class Place(Protocol):
@@ -43,19 +49,19 @@ Run = tuple[Measurement, ...]
 def whole_runs(bundle: Records) -> list[Run]:
     """Interleaved runs whose every record is there, oldest first, the one that reports show at the end.
 
-    That is the newest, or an older one that `show` has named since. A run that a kill cut short is passed over.
+    That is the newest, or an older one that `show` has named since. A run that a kill cut short is passed over, and one
+    of which a record does not fit.
     """
     runs = _as_measured(bundle)
-    last = (bundle.read(SHOWN) or [{}])[-1]
-    if runs and last.get("newest") == runs[-1][0].run:
-        runs.sort(key=lambda run: run[0].run == last["run"])
+    shown = SHOWN.read(bundle)
+    if runs and shown and shown[-1].newest == runs[-1][0].run:
+        runs.sort(key=lambda run: run[0].run == shown[-1].run)
     return runs
 
 
 def _as_measured(bundle: Records) -> list[Run]:
     found: dict[str, list[Measurement]] = {}
-    for value in bundle.read(KIND):
-        record = from_json(Measurement, value)
+    for record in MEASUREMENTS.read(bundle):
         found.setdefault(record.run, []).append(record)
     return [tuple(records) for records in found.values() if len(records) == records[0].facts.get("cells")]
 
@@ -79,7 +85,7 @@ def show(bundle: Store, run: Run) -> bool:
     """Lets reports show `run`, one of the whole runs, until another is measured; False where they do so already."""
     if whole_runs(bundle)[-1] == run:
         return False
-    bundle.append(SHOWN, {"run": run[0].run, "newest": _as_measured(bundle)[-1][0].run})
+    bundle.append(SHOWN.name, to_json(Shown(run=run[0].run, newest=_as_measured(bundle)[-1][0].run)))
     return True
 
 

@@ -19,6 +19,7 @@ from export.bundle.types import to_json
 from serve_bench.latency import cores
 from serve_bench.latency.clock import calibrate, calibrate_copy
 from serve_bench.latency.conditions import Conditions, Seconds
+from serve_bench.latency.hanging import hangs_after_s, limit_after
 from serve_bench.latency.schedule import allot, plan_rounds
 from serve_bench.latency.subject import Subject, Taken
 
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 
 WARM_UP_LIMIT_S = 0.2
 """Of one subject in one replicate; a first run that compiles may take longer, it is one run."""
-
-HANG_S, HANG_FACTOR = 30.0, 20.0
-"""A turn that takes longer than both, the second times what was expected, is ended: it hangs. So is opening and warming
-up in all replicates but a subject's first, which may compile and has the worker's own limit."""
 
 
 class Lost(Exception):
@@ -201,7 +198,7 @@ class Replicate:
                 subject.artifact,
                 subject.cell.device,
                 self.conditions.threads,
-                self._limit_s(self._before(indices[0]).open_ns),
+                limit_after(self._before(indices[0]).open_ns),
             )
             for i in indices:
                 self.taken[i].open_ns.append(int(facts.open_ns))
@@ -209,11 +206,6 @@ class Replicate:
 
     def _before(self, index: int) -> Taken:
         return self.before.get(index) or Taken()
-
-    @staticmethod
-    def _limit_s(known_ns: Sequence[int]) -> float | None:
-        """Of what took `known_ns` in earlier replicates; None, the worker's own, in a subject's first."""
-        return max(HANG_S, HANG_FACTOR * median(known_ns) / 1e9) if known_ns else None
 
     def _examine(self) -> None:
         """Finds out what the sessions of a subject's first replicate compute in: once their runs are timed, since it
@@ -234,7 +226,7 @@ class Replicate:
         for i in sorted(indices, key=lambda i: self.subjects[i].batch):
             subject, taken = self.subjects[i], self.taken[i]
             with self._guard([i]):
-                limit_s = self._limit_s(self._before(i).first_run_ns)
+                limit_s = limit_after(self._before(i).first_run_ns)
                 warm = self._worker(i).warm_up(
                     subject.session, subject.batch, subject.boundary, WARM_UP_LIMIT_S, limit_s
                 )
@@ -272,7 +264,7 @@ class Replicate:
                 continue
             wanted = visit.discarded + visit.runs
             with self._guard([i]):
-                limit_s = max(HANG_S, HANG_FACTOR * wanted * run_ns[visit.cell] / 1e9)
+                limit_s = hangs_after_s(wanted * run_ns[visit.cell] / 1e9)
                 worker = self._worker(i)
                 before = worker.page_faults()
                 latencies = worker.measure(

@@ -34,6 +34,7 @@ from serve_bench.latency.cores import topology
 from serve_bench.latency.enough import Width, comparable, ended, share_s, width
 from serve_bench.latency.peak import with_peaks
 from serve_bench.latency.replicate import Lost, Replicate, median
+from serve_bench.latency.run_facts import MEASUREMENTS
 from serve_bench.latency.run_record import Run, record_of
 from serve_bench.latency.schedule import BUDGET_S, ROUNDS, cost_ns, least_runs, most_runs
 from serve_bench.latency.subject import Subject, Taken
@@ -116,7 +117,7 @@ def measure_bundle(
     count = samples[first.name].shape[batch_axis(first) or 0]
     records = [record_of(run, s, taken[i], facts, count, len(subjects)) for i, s in enumerate(subjects)]
     for record in records:
-        bundle.append("measurement", to_json(record))
+        bundle.append(MEASUREMENTS.name, to_json(record))
     return records
 
 

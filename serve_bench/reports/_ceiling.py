@@ -26,6 +26,7 @@ LEGEND = (
 )
 CUDA = "The ceiling of rows on CUDA is left out: the peak of a GPU is not measured."
 NO_MODEL = "The bundle holds no model.onnx in float32 to count operations from."
+NO_PEAK = "The machine's peak was recorded as 0"
 NONE = "–"
 
 
@@ -77,8 +78,8 @@ def roofline(bundle: Bundle, run: Sequence[Measurement], rows: Sequence[Row]) ->
     """The ceilings of a run's batches; None for a run that measured no peak on the CPU, nor anything on CUDA."""
     notes = [CUDA] if any(record.device == "cuda" for record in run) else []
     peaks = tuple(run[0].facts.get("peak", ())) if run else ()
-    whole = [peak for peak in peaks if "error" not in peak]
-    notes += list(dict.fromkeys(f"{peak['error']}." for peak in peaks if "error" in peak and not whole))
+    whole = [peak for peak in peaks if _told(peak)]
+    notes += list(dict.fromkeys(f"{peak.get('error', NO_PEAK)}." for peak in peaks if not whole))
     chosen = [row for row in rows if _counts(row)]
     works: dict[int, Work] = {}
     if whole and chosen:
@@ -100,6 +101,11 @@ def roofline(bundle: Bundle, run: Sequence[Measurement], rows: Sequence[Row]) ->
         unknown=next(iter(works.values())).unknown if works else {},
         notes=tuple(notes),
     )
+
+
+def _told(peak: Mapping[str, Any]) -> bool:
+    """Whether a peak was measured, and is one that a run can be held against."""
+    return "error" not in peak and min(peak["flops_per_s"], peak["bytes_per_s"]) > 0
 
 
 def _counts(row: Row) -> bool:
@@ -168,7 +174,7 @@ def share_text(share: float | None) -> str:
 
 def sentences(roof: Roofline) -> Iterator[str]:
     """What stands above the table: the peaks, and what is left out."""
-    whole = [peak for peak in roof.peaks if "error" not in peak]
+    whole = [peak for peak in roof.peaks if _told(peak)]
     if whole and roof.ceilings:
         best = max(whole, key=lambda peak: peak["flops_per_s"])
         threads = f"{best['threads']} thread{'s' if best['threads'] != 1 else ''}"

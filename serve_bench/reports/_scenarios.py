@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from export.bundle.kinds import Records
 from export.bundle.types import Artifact, to_json
 from serve_bench.cells import label
 from serve_bench.latency import stats
 from serve_bench.latency.scenarios._base import GIVEN, GROWING
-from serve_bench.latency.scenarios._record import Records, ScenarioRecord, latest
+from serve_bench.latency.scenarios._record import ScenarioRecord, latest
 from serve_bench.reports import _format as show
 from serve_bench.reports._types import ScenarioRow
 

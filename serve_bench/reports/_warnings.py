@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from export.bundle.errors import some
-from serve_bench.latency import drift, gpu_state, stats
+from export.bundle.kinds import ENVIRONMENTS, Kind
+from serve_bench import absent
+from serve_bench.equivalence.records import VERDICTS
+from serve_bench.latency import cold, drift, gpu_state, stats
 from serve_bench.latency.clock import SETTLED_WITHIN
+from serve_bench.latency.records import SHOWN
+from serve_bench.latency.run_facts import MEASUREMENTS
+from serve_bench.latency.scenarios import _record as scenarios
+from serve_bench.latency.sweeps import _run as sweeps
 from serve_bench.reports import _format as show
 
 if TYPE_CHECKING:
@@ -15,6 +22,17 @@ if TYPE_CHECKING:
     from export.bundle.types import Measurement
     from serve_bench.reports.summary import Row
 
+KINDS: tuple[Kind[Any], ...] = (
+    MEASUREMENTS,
+    VERDICTS,
+    ENVIRONMENTS,
+    SHOWN,
+    cold.KIND,
+    sweeps.KIND,
+    scenarios.KIND,
+    absent.KIND,
+)
+"""Of which a report shows the records."""
 WIDE_DELTA = 0.1
 MANY_UNSETTLED = 0.5
 
@@ -58,12 +76,18 @@ def _warming(row: Row) -> str:
 
 
 def gaps(bundle: Bundle) -> Iterator[str]:
-    """Records that are left out because they are damaged, and files of the payload that are not there."""
+    """Records that are left out because they are damaged or do not fit, and files of the payload that are not there."""
     damaged = bundle.damaged()
     if damaged:
         yield (
             f"Damaged records are left out: {some(damaged)}, cut short or changed. What they held is "
             "not in this report, which may show an older run instead."
+        )
+    unfit = [f"{count} of {kind.name}.jsonl" for kind in KINDS if (count := kind.unfit(bundle))]
+    if unfit:
+        yield (
+            f"Records that do not fit are left out: {', '.join(unfit)}, of another version or ill-formed. What they "
+            "hold is not in this report, which may show an older run instead."
         )
     missing = bundle.missing_files()
     if missing:

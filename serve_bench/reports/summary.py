@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from export.bundle.kinds import ENVIRONMENTS
 from export.bundle.store import Bundle
-from export.bundle.types import (
-    Artifact,
-    Environment,
-    Json,
-    Measurement,
-    Verification,
-    from_json,
-)
+from export.bundle.types import Artifact, Environment, Json, Measurement, Verification
+from serve_bench import absent
 from serve_bench.cells import BASELINE, NAMED_ONLY, label
-from serve_bench.equivalence.records import verdict_of, worst_probe
+from serve_bench.equivalence.records import VERDICTS, verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, taken, whole_runs
 from serve_bench.latency.run_conditions import conditions_of
@@ -80,7 +75,7 @@ def summarise(bundle: Bundle) -> Summary:
 
 def _environment(bundle: Bundle, environment_id: str) -> Environment | None:
     """The environment of this id: the payload's own, or one that was recorded later."""
-    recorded = [from_json(Environment, value) for value in bundle.read("environment")]
+    recorded = ENVIRONMENTS.read(bundle)
     return next((e for e in (bundle.manifest.environment, *recorded) if e.id == environment_id), None)
 
 
@@ -93,8 +88,7 @@ def _key(record: Measurement | Verification) -> Key:
 
 def _verifications(bundle: Bundle, run: Sequence[Measurement]) -> dict[Key, Verification]:
     """The latest verdict of each cell, of the run's environment and threads; without a run, of the latest record's."""
-    every = [from_json(Verification, value) for value in bundle.read("verification")]
-    records = [record for record in every if record.backend not in NAMED_ONLY]
+    records = [record for record in VERDICTS.read(bundle) if record.backend not in NAMED_ONLY]
     if not records:
         return {}
     last = records[-1]
@@ -206,20 +200,21 @@ def _row(
 
 def _absent(bundle: Bundle) -> list[Absent]:
     """From the latest record: backends that are not here, and forms that were not built."""
-    record = (bundle.read("absent") or [{}])[-1]
+    record = absent.latest(bundle)
+    if record is None:
+        return []
     artifacts = {artifact.name: artifact for artifact in bundle.artifacts}
     found = [
         Absent(
-            label=label(artifacts.get(m["artifact"]), m["backend"], m["device"]),
-            artifact=m["artifact"],
-            device=m["device"],
+            label=label(artifacts.get(m.artifact), m.backend, m.device),
+            artifact=m.artifact,
+            device=m.device,
             kind="not run",
-            reason=m["reason"],
+            reason=m.reason,
         )
-        for m in record.get("missing", [])
+        for m in record.missing
     ]
-    for form in record.get("not_built", []):
-        target = "" if form["target"] == "any" else form["target"]
-        name = f"{form['format']} {target}".strip()
-        found.append(Absent(label=name, artifact="", device="", kind="not built", reason=form["reason"]))
+    for form in record.not_built:
+        name = f"{form.format} {'' if form.target == 'any' else form.target}".strip()
+        found.append(Absent(label=name, artifact="", device="", kind="not built", reason=form.reason))
     return found

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from export.bundle.encoding import part_from_json
 from export.bundle.types import EpochRecord, Measurement, ProbeResult, Recipe, TensorSpec, from_json, to_json
 
 EPOCH = st.builds(
@@ -61,3 +62,29 @@ def test_what_does_not_fit_is_named(change, message):
 def test_a_missing_field_is_named():
     with pytest.raises(ValueError, match="Measurement: field 'artifact' is missing"):
         from_json(Measurement, {})
+
+
+def test_what_a_mapping_holds_is_looked_at_and_left_as_it_is():
+    facts = {"name": "fast", "epochs": 1, "batch_size": 2, "optimizer": "sgd", "learning_rate": 0.1}
+    assert from_json(Recipe, facts | {"options": {"momentum": 1}}).options == {"momentum": 1}
+    with pytest.raises(ValueError, match=r"Recipe\.options\['momentum'\]: "):
+        from_json(Recipe, facts | {"options": {"momentum": [1]}})
+
+
+def test_a_number_that_is_too_large_does_not_fit():
+    values = {"epoch": 1, "loss": 10**400, "validation_accuracy": None, "seconds": 1.0, "learning_rate": 1.0}
+    with pytest.raises(ValueError, match=r"EpochRecord\.loss: int too large"):
+        from_json(EpochRecord, values)
+
+
+@pytest.mark.parametrize("values", [[1, True], [1, 2.0], [1, "2"], [1, None]])
+def test_a_column_of_numbers_is_looked_at_one_by_one(values):
+    with pytest.raises(ValueError, match=r"tuple\[1\]: "):
+        from_json(tuple[int, ...], values)
+
+
+def test_a_part_of_an_object_is_read_past_fields_that_are_not_known():
+    values = {"epoch": 1, "loss": 0.5, "validation_accuracy": None, "seconds": 1.0, "learning_rate": 1.0}
+    assert part_from_json(EpochRecord, values | {"later": 1}) == from_json(EpochRecord, values)
+    with pytest.raises(ValueError, match="field 'epoch' is missing"):
+        part_from_json(EpochRecord, {"later": 1})

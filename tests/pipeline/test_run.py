@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from export.bundle.errors import BundleError, DataError
+from export.bundle.errors import BackendUnavailable, BundleError, DataError, NoBundle, PipelineError
 from export.progress import Silent
 from pipeline.options import Options
-from pipeline.run import export_own, note_replaced
+from pipeline.run import bench_paths, export_own, note_replaced
 from tests.export.test_store import make
 
 
@@ -53,3 +53,21 @@ def test_checking_a_folder_does_not_make_it(tmp_path):
     with pytest.raises(DataError, match=r"x.npz: no such file"):
         own(options=Options(out=tmp_path / "new"))
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "second", "error", "said"),
+    [
+        ({}, "missing", NoBundle, "missing: no bundle there"),
+        ({"sweeps": ("batch",)}, "missing", NoBundle, "missing: no bundle there"),
+        ({"precisions": ("int8",)}, "b", BackendUnavailable, "holds no int8 form"),
+        ({"sweeps": ("length",)}, "b", PipelineError, "--sweep length: this model has no sequence axis"),
+    ],
+)
+def test_what_cannot_be_measured_is_found_out_before_the_first_is(tmp_path, monkeypatch, options, second, error, said):
+    monkeypatch.setenv("PIPELINE_STATE", str(tmp_path / "state"))
+    make(tmp_path / "b", {"weights": "w"})
+    for name in ("pipeline.run.judge_bundle", "pipeline.sweep.sweep"):
+        monkeypatch.setattr(name, lambda *_: pytest.fail("the first was measured"))
+    with pytest.raises(error, match=said):
+        next(bench_paths([tmp_path / "b", tmp_path / second], Options(**options), Silent()))

@@ -1,11 +1,15 @@
 """The tables on stdout, from records made by hand."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
-from pipeline.table import print_comparison, print_outcome, table
+import pytest
+
+from export.bundle.errors import BundleCorrupt, VerdictFailed
+from pipeline.table import print_comparison, print_outcome, print_outcomes, table
 from pipeline.verdict_table import print_verifications
-from tests.serve_bench.reports.report_records import HALF, ONNX, PROGRAM, measurement, verification, whole
+from tests.serve_bench.reports.report_records import HALF, ONNX, PROGRAM, manifest, measurement, verification, whole
 
 
 def outcome(capsys, bundle) -> list[str]:
@@ -75,3 +79,51 @@ def test_brackets_are_no_markup_in_titles_headings_and_cells(capsys):
         ["one", "[/a]", "two", "[b]"],
         ["[red]", ":smile:"],
     ]
+
+
+def finished(model, failure=None):
+    """What `bench` leaves of a bundle of this model."""
+
+    def raise_for_failures():
+        if failure:
+            raise failure
+
+    bundle = replace(whole(), manifest=manifest(model=model))
+    return SimpleNamespace(
+        bundle=bundle, reports={"html": "report.html"}, sections=(), raise_for_failures=raise_for_failures
+    )
+
+
+def stopped(*outcomes):
+    """The outcomes, and then one that cannot be had."""
+    yield from outcomes
+    raise BundleCorrupt("c: is damaged")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_failed_verdict_stops_no_bundle_after_it_and_the_first_is_raised(capsys, as_json):
+    made = [finished("a"), finished("b", VerdictFailed("b failed")), finished("c", VerdictFailed("c failed"))]
+    with pytest.raises(VerdictFailed, match="b failed"):
+        print_outcomes(made, as_json=as_json)
+    assert shown(capsys, as_json) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_was_finished_is_printed_where_a_later_one_stops(capsys, as_json):
+    with pytest.raises(BundleCorrupt, match="c: is damaged"):
+        print_outcomes(stopped(finished("a"), finished("b", VerdictFailed("b failed"))), as_json=as_json)
+    assert shown(capsys, as_json) == ["a", "b"]
+
+
+def test_where_the_first_stops_nothing_is_printed(capsys):
+    with pytest.raises(BundleCorrupt):
+        print_outcomes(stopped(), as_json=True)
+    assert capsys.readouterr().out == ""
+
+
+def shown(capsys, as_json):
+    """The models in what was printed."""
+    text = capsys.readouterr().out
+    if as_json:
+        return [report["model"] for report in json.loads(text)["reports"]]
+    return [line.strip() for line in text.splitlines() if line.strip() in ("a", "b", "c")]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from verdicts import verdict
 
 from export.bundle.errors import BundleError, DataError
 from export.bundle.types import Preprocess, TensorSpec
@@ -94,11 +95,12 @@ def test_a_model_that_is_not_float32_or_did_not_pass_is_said(bundle, tiny_onnx):
     assert model_of(bundle) == whole
     assert doubts(bundle, whole) == []
     assert doubts(bundle, half) == ["bundle: holds no float32 ONNX model; its float16 one answers"]
-    record = {"artifact_sha256": whole.sha256, "backend": "onnxruntime-cpu", "reason": "off by 1"}
-    records = [record | {"passed": True}, record | {"passed": False}, record | {"passed": True, "backend": "openvino"}]
+    good = verdict(whole.sha256, "onnxruntime-cpu", passed=True)
+    bad = verdict(whole.sha256, "onnxruntime-cpu", passed=False, reason="off by 1")
+    records = [good, bad, verdict(whole.sha256, "openvino", passed=True), good | {"unknown": 1}]
     bundle.read = lambda kind: records
     assert doubts(bundle, whole) == ["bundle: the model that answers did not pass `pipeline verify`: off by 1"]
-    records.append(record | {"passed": True})
+    records.append(good)
     assert doubts(bundle, whole) == []
 
 

@@ -11,10 +11,11 @@ import sys
 import numpy as np
 import pytest
 
-from export.bundle.errors import BackendFailed, BackendUnavailable, PipelineError, UnknownName, WorkerDied
+from export.bundle.errors import BackendFailed, BackendUnavailable, PipelineError, UnknownName, WorkerDied, WorkerHung
 from serve_bench import worker as module
 from serve_bench._processes import how_it_ended
 from serve_bench.cells import backend_named
+from serve_bench.latency.scenarios._base import Load
 from serve_bench.worker import Workers
 
 ORT = "onnxruntime-cpu"
@@ -78,14 +79,25 @@ def test_a_worker_that_says_nothing_is_killed(tiny_onnx):
         assert gone(worker.pid)
 
 
-def test_a_turn_has_a_limit_of_its_own(workers, tiny_onnx):
+LOAD = Load(scenario="SingleStream", min_duration_s=0.05, min_queries=64, expected_s=0.05, expected_ns=2000)
+LIMITED = {
+    "measure": lambda worker: worker.measure("k", 1, "host", 3, 0, 0.2),
+    "warm_up": lambda worker: worker.warm_up("k", 1, "host", 0.05, 0.2),
+    "measure_between": lambda worker: worker.measure_between("k", 1, 0, 1, 0, 0.2),
+    "load": lambda worker: worker.load("k", LOAD, 0.2),
+    "open": lambda worker: worker.open("l", "null", None, "cpu", 1, 0.2),
+}
+
+
+@pytest.mark.parametrize("what", LIMITED)
+def test_a_turn_has_a_limit_of_its_own(workers, tiny_onnx, what):
     worker = spawn(workers, "null")
     worker.load_inputs({"image": tiny_onnx.images})
     worker.open("k", "null", tiny_onnx.artifacts["onnx"], "cpu", 1)
     assert len(worker.measure("k", 1, "host", 3, 0, 30.0)) == 3
     os.kill(worker.pid, signal.SIGSTOP)
-    with pytest.raises(WorkerDied, match=r"null: its process ended: no answer to 'measure' within 0\.2 s"):
-        worker.measure("k", 1, "host", 3, 0, 0.2)
+    with pytest.raises(WorkerHung, match=rf"null: its process ended: no answer to '{what}' within 0\.2 s"):
+        LIMITED[what](worker)
 
 
 def test_an_output_of_another_shape_than_was_promised_is_one_line(tiny_onnx):

@@ -60,6 +60,8 @@ class Load:
     """Of MultiStream."""
     batch: int = 1
     """Most samples in one run of the session."""
+    expected_s: float
+    """What the whole run should take, by the pilot: one that takes many times that hangs."""
     expected_ns: int = 0
     """Of SingleStream and MultiStream: a latency that sets how many queries are made beforehand."""
     rate: float = 1.0

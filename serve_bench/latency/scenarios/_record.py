@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
-from export.bundle.types import Json, Precision, from_json
+from export.bundle.kinds import Kind, Records, need
+from export.bundle.types import Json, Precision
+from serve_bench.latency.run_facts import check_finite
 from serve_bench.latency.scenarios._base import GIVEN, Name, Trial
-
-KIND = "scenario"
-
-
-class Records(Protocol):
-    """The part of a bundle that is read here."""
-
-    def read(self, kind: str) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,10 +91,20 @@ class ScenarioRecord:
         return self.samples / self.duration_ns * 1e9 if self.scenario == "Offline" and self.duration_ns else None
 
 
+def _check(record: ScenarioRecord) -> None:
+    """Raises ValueError where a number is none, or a Server without an error was tried at no rate."""
+    for one in (record, *record.trials):
+        check_finite(one)
+    need(record.scenario != "Server" or record.error or record.trials, "a rate that was tried")
+
+
+KIND = Kind("scenario", ScenarioRecord, _check)
+
+
 def latest(bundle: Records) -> list[ScenarioRecord]:
     """The last record of each form, backend, device and scenario: of each scenario those that were taken where and as
     its last one was. A run that was stopped does not take the place of a whole one."""
-    every = [from_json(ScenarioRecord, value) for value in bundle.read(KIND)]
+    every = KIND.read(bundle)
     sizes = Counter((record.run, record.scenario) for record in every)
     whole = [record for record in every if sizes[record.run, record.scenario] >= record.forms]
     last = {r.scenario: _as_asked(r) for r in every} | {r.scenario: _as_asked(r) for r in whole}

@@ -18,12 +18,14 @@ from serve_bench._child import fixed_batch
 from serve_bench.backends._helpers import batch_axis, importable
 from serve_bench.cells import Cell, backend_named
 from serve_bench.exchange import SUFFIX, write_arrays
+from serve_bench.latency.hanging import hangs_after_s
 from serve_bench.latency.rounds import real_samples
 from serve_bench.latency.scenarios._base import GIVEN, GROWING, SEEDS, Asked, Found, Load, Scenario, Served
 from serve_bench.latency.scenarios._record import KIND, ScenarioRecord
 
 if TYPE_CHECKING:
-    from serve_bench.worker import OpenedFacts, Warm, Worker, Workers
+    from serve_bench._opened import OpenedFacts, Warm
+    from serve_bench.worker import Worker, Workers
 
 PILOT_LIMIT_S = 0.3
 """Of the warm-up whose median the expected latency or rate is set from."""
@@ -93,7 +95,7 @@ def measure_scenarios(
                 for number, cell in enumerate(cells):
                     bar.advance(number, len(cells), cell.label)
                     record = _one(bundle, workers, cell, scenario, run, _Sayer(bar, number, len(cells), cell.label))
-                    bundle.append(KIND, to_json(record))
+                    bundle.append(KIND.name, to_json(record))
                     records.append(record)
                 bar.advance(len(cells), len(cells), f"{len(cells)} forms")
     return records
@@ -136,7 +138,7 @@ def _one(bundle: Bundle, workers: Workers, cell: Cell, scenario: Scenario, run: 
 
 def _runner(worker: Worker, cell: Cell) -> Any:
     def run(load: Load) -> Served:
-        return worker.load(cell.key, load)
+        return worker.load(cell.key, load, hangs_after_s(load.expected_s))
 
     return run
 

@@ -17,14 +17,15 @@ class MultiStream:
         return asked.samples_per_query
 
     def measure(self, pilot_ns: float, batch: int, asked: Asked, run: Run, say: Say) -> Found:
-        runs = math.ceil(asked.samples_per_query / batch)
+        runs, queries = math.ceil(asked.samples_per_query / batch), least_samples(0.99)
         loads = [
             Load(
                 scenario=self.name,
                 min_duration_s=asked.min_duration_s,
-                min_queries=least_samples(0.99),
+                min_queries=queries,
                 samples_per_query=asked.samples_per_query,
                 batch=batch,
+                expected_s=max(asked.min_duration_s, queries * runs * pilot_ns / 1e9),
                 expected_ns=expected_ns(pilot_ns * runs, share),
             )
             for share in SHARES

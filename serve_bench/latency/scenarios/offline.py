@@ -33,6 +33,7 @@ class Offline:
             min_duration_s=asked.min_duration_s,
             min_queries=batches * batch,
             batch=batch,
+            expected_s=batches * (pilot_ns + batch * HANDING_NS) / 1e9,
             rate=rate / 2,
         )
 

@@ -53,14 +53,15 @@ class Server:
 
     def measure(self, pilot_ns: float, batch: int, asked: Asked, run: Run, say: Say) -> Found:
         given = asked.latency_bound_ns
-        bound_ns = given or round(DEFAULT_BOUND * pilot_ns)
+        bound_ns, queries = given or round(DEFAULT_BOUND * pilot_ns), least_samples(0.99)
         runs: dict[float, tuple[Load, Served]] = {}
 
         def attempt(rate: float) -> Trial:
             load = Load(
                 scenario=self.name,
                 min_duration_s=asked.min_duration_s,
-                min_queries=least_samples(0.99),
+                min_queries=queries,
+                expected_s=max(asked.min_duration_s, queries / rate),
                 rate=rate,
                 latency_bound_ns=bound_ns,
             )

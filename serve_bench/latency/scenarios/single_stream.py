@@ -24,11 +24,13 @@ class SingleStream:
         return 1
 
     def measure(self, pilot_ns: float, batch: int, asked: Asked, run: Run, say: Say) -> Found:
+        queries = least_samples(0.9)
         loads = [
             Load(
                 scenario=self.name,
                 min_duration_s=asked.min_duration_s,
-                min_queries=least_samples(0.9),
+                min_queries=queries,
+                expected_s=max(asked.min_duration_s, queries * pilot_ns / 1e9),
                 expected_ns=expected_ns(pilot_ns, share),
             )
             for share in SHARES

@@ -5,24 +5,57 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from export.bundle.encoding import part_from_json
+from export.bundle.kinds import Kind, Records, need
 from export.bundle.store import Bundle
-from export.bundle.types import from_json, to_json
+from export.bundle.types import to_json
 from export.progress import Progress
 from export.registry import entries, entry
 from serve_bench.cells import Cell
 from serve_bench.latency import gpu_state
-from serve_bench.latency.records import Records
 from serve_bench.latency.rounds import real_samples
+from serve_bench.latency.run_facts import check_columns, check_finite
 from serve_bench.latency.sweeps._types import Asked, Sweep, SweepPoint
 
 if TYPE_CHECKING:
     from serve_bench.worker import Workers
 
 PACKAGE = "serve_bench.latency.sweeps"
-KIND = "sweep"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFacts:
+    """What readers take from the facts of a point; others may stand beside them."""
+
+    points: int
+    """Of the sweep: fewer are one that was cut short."""
+    budget_s: float
+    spent_s: float
+    replicates: int
+    seed: int
+    samples: int
+    void_replicates: int = 0
+    unsettled_replicates: int = 0
+    isolate: bool = False
+    cores: tuple[tuple[int, ...], ...] = ()
+
+
+def _check(point: SweepPoint) -> None:
+    """Raises ValueError where columns or windows do not go together, or a fact is not as `SweepFacts` has it."""
+    need(min(point.batch, point.threads, point.processes) >= 1, "a batch, threads and processes of at least 1")
+    check_columns(point.latencies_ns, point.replicates)
+    if point.windows:
+        check_columns(point.latencies_ns, point.starts_ns, point.process_of)
+        need(all(len(point.runs_of(w.replicate)) == point.processes for w in point.windows), "runs of every process")
+        need(all(window.start_ns < window.end_ns for window in point.windows), "windows that last")
+    check_finite(part_from_json(SweepFacts, point.facts))
+
+
+KIND = Kind("sweep", SweepPoint, _check)
 
 
 def sweep_named(name: str) -> Sweep:
@@ -69,7 +102,7 @@ def sweep_bundle(
             points = sweep_named(name).run(asked)
             bar.advance(1, 1, f"{len(points)} points")
         for point in points:
-            bundle.append(KIND, to_json(point))
+            bundle.append(KIND.name, to_json(point))
         taken += points
     return taken
 
@@ -77,8 +110,7 @@ def sweep_bundle(
 def whole_sweeps(bundle: Records) -> dict[str, tuple[SweepPoint, ...]]:
     """The newest run of each sweep whose every record is there, by name, in the order of the registry."""
     runs: dict[str, list[SweepPoint]] = {}
-    for value in bundle.read(KIND):
-        point = from_json(SweepPoint, value)
+    for point in KIND.read(bundle):
         runs.setdefault(point.run, []).append(point)
     newest = {r[0].sweep: tuple(r) for r in runs.values() if len(r) == r[0].facts["points"]}
     return {name: newest[name] for name in sweeps() if name in newest}

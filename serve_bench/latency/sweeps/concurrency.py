@@ -12,13 +12,15 @@ from export.bundle.errors import BackendFailed, PipelineError
 from export.bundle.types import TensorSpec
 from serve_bench._child import fixed_batch
 from serve_bench.latency import clock
+from serve_bench.latency.hanging import hangs_after_s, limit_after
 from serve_bench.latency.replicate import WARM_UP_LIMIT_S
 from serve_bench.latency.sweeps._series import Point, Step, Taker, doublings, end_failed, end_rest, written
 from serve_bench.latency.sweeps._types import Asked, SweepPoint, same_but
 from serve_bench.latency.sweeps._window import Runs, window_of
 
 if TYPE_CHECKING:
-    from serve_bench.worker import OpenedFacts, Warm, Worker
+    from serve_bench._opened import OpenedFacts, Warm
+    from serve_bench.worker import Worker
 
 LEAST, MOST = 12, 1500
 """Runs of a process that one window is planned for."""
@@ -76,6 +78,7 @@ def _replicate(taker: Taker, point: Point, number: int, share_s: float) -> None:
         length_ns = min(max(share_s * 1e9, LEAST * run_ns), MOST * run_ns)
         with taker.seconds.of("measuring"):
             start_ns = clock.soon_ns(LEAD_S)
+            limit_s = hangs_after_s(LEAD_S + (length_ns + run_ns) / 1e9)
             waiting = [
                 pool.submit(
                     worker.measure_between,
@@ -84,6 +87,7 @@ def _replicate(taker: Taker, point: Point, number: int, share_s: float) -> None:
                     start_ns,
                     start_ns + round(length_ns),
                     i,
+                    limit_s,
                 )
                 for i, (worker, _, _) in enumerate(ready)
             ]
@@ -105,8 +109,11 @@ def _prepare(taker: Taker, point: Point, made: list[Worker]) -> tuple[Worker, Op
     worker = asked.workers.spawn(subject.family, subject.preload, asked.isolate)
     made.append(worker)
     worker.load_inputs(step.inputs)
-    facts = worker.open(subject.session, subject.cell.backend, subject.artifact, subject.cell.device, step.threads)
-    return worker, facts, worker.warm_up(subject.session, subject.batch, subject.boundary, WARM_UP_LIMIT_S)
+    opening_s, warming_s = (limit_after(known) for known in (point.taken.open_ns, point.taken.first_run_ns))
+    facts = worker.open(
+        subject.session, subject.cell.backend, subject.artifact, subject.cell.device, step.threads, opening_s
+    )
+    return worker, facts, worker.warm_up(subject.session, subject.batch, subject.boundary, WARM_UP_LIMIT_S, warming_s)
 
 
 def _book(point: Point, number: int, ready: Sequence[tuple[OpenedFacts, Warm]], found: Sequence[Runs]) -> None:
@@ -123,6 +130,8 @@ def _book(point: Point, number: int, ready: Sequence[tuple[OpenedFacts, Warm]], 
         taken.replicates += [number] * len(runs.starts_ns)
     for facts, warm in ready:
         taken.precision, taken.settings = facts.precision, facts.settings
+        taken.open_ns.append(facts.open_ns)
+        taken.first_run_ns.append(warm.first_run_ns)
         taken.warm_up_runs.append(warm.runs)
         taken.unsettled += not warm.settled
 

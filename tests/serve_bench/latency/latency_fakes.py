@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from export.bundle.errors import BackendFailed, WorkerDied, WorkerHung
-from export.bundle.types import Artifact, TensorSpec, Verification
+from export.bundle.types import Artifact, TensorSpec
 from serve_bench.exchange import read_arrays
 
 BATCH_AXIS = ("batch", 2)
@@ -45,28 +45,6 @@ class FakeCell:
     @property
     def label(self):
         return self.backend
-
-
-def verification(cell, passed, environment, threads):
-    return Verification(
-        artifact=cell.artifact.name,
-        artifact_sha256=cell.artifact.sha256,
-        backend=cell.backend,
-        device=cell.device,
-        environment=environment,
-        precision_asked="float32",
-        precision_found="float32",
-        precision_evidence="",
-        probes=(),
-        constants={},
-        decisions=0,
-        disagreements=(),
-        metric={},
-        passed=passed,
-        reason="",
-        seconds=0.0,
-        settings={"asked": {"threads": threads}},
-    )
 
 
 @dataclass
@@ -118,8 +96,9 @@ class FakeWorker:
         self._meet("examine", key)
         return SimpleNamespace(precision=self.pool.precision)
 
-    def open(self, key, backend, artifact, device, threads):
-        return SimpleNamespace(**vars(self.start(key, backend, artifact, device, threads)), **vars(self.examine(key)))
+    def open(self, key, backend, artifact, device, threads, limit_s=None):
+        started = self.start(key, backend, artifact, device, threads, limit_s)
+        return SimpleNamespace(**vars(started), **vars(self.examine(key)))
 
     def warm_up(self, key, batch, boundary, within_s, limit_s=None):
         self.pool.limits.append(("warm_up", limit_s))

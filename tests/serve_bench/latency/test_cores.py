@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from serve_bench.latency import cores
+from serve_bench.latency.conditions import lanes_of
 from serve_bench.latency.cores import Topology, busy, draw, topology
 
 PAIRS = Topology(
@@ -129,3 +130,13 @@ def test_the_caller_is_bound_for_as_long_as_it_measures():
     with cores.bound(()):
         assert os.sched_getaffinity(0) == before
     assert os.sched_getaffinity(0) == before
+
+
+@pytest.mark.parametrize(("may_use", "threads", "lanes"), [(64, 1, 4), (64, 2, 2), (3, 1, 3), (3, 2, 1), (1, 2, 1)])
+def test_no_more_processes_are_set_up_at_a_time_than_the_container_keeps_busy(monkeypatch, may_use, threads, lanes):
+    """Of 8 cores in 2 memory nodes; `may_use` is what affinity and container leave."""
+    monkeypatch.setattr("serve_bench.latency.conditions.available_cores", lambda: may_use)
+    nodes = ((0, 1, 2, 3), (4, 5, 6, 7))
+    where = Topology(physical=tuple((i,) for i in range(8)), nodes=nodes, fastest=frozenset(range(8)))
+    assert lanes_of([], threads, where) == lanes
+    assert lanes_of([], threads) == max(1, may_use // threads)

@@ -8,13 +8,15 @@ from latency_fakes import FakeBundle, FakeCell, artifact
 from export.bundle.errors import UsageError
 from export.bundle.types import Measurement, to_json
 from serve_bench.latency.records import also_kept, matching, named, show, whole_runs
+from serve_bench.latency.run_facts import MEASUREMENTS
 
 SETTINGS = {"batches": (1, 8), "replicates": 10, "threads": 1, "isolate": False, "budget_s": 15.0}
+ALL_RUNS = {"spent_s": 1.5, "rounds": 4, "seed": 0, "samples": 100}
 CELL = FakeCell(artifact("onnx"), "onnxruntime-cpu")
 
 
 def record(run: str, batch: int, **changes) -> Measurement:
-    facts = {"cells": 2, "batches": [1, 8], "replicates": 10, "isolate": False, "budget_s": 15.0}
+    facts = ALL_RUNS | {"cells": 2, "batches": [1, 8], "replicates": 10, "isolate": False, "budget_s": 15.0}
     made = Measurement(
         artifact="onnx",
         artifact_sha256=CELL.artifact.sha256,
@@ -74,7 +76,7 @@ def test_a_new_cell_is_measured():
 
 def small(run: str) -> Measurement:
     """A run of one row: 2 replicates at batch 1."""
-    facts = {"cells": 1, "batches": [1], "replicates": 2, "isolate": False, "budget_s": 2.0}
+    facts = ALL_RUNS | {"cells": 1, "batches": [1], "replicates": 2, "isolate": False, "budget_s": 2.0}
     return record(run, 1, facts=facts, started="2026-01-02T00:00:00+00:00")
 
 
@@ -144,3 +146,67 @@ def test_a_newer_run_is_named_where_an_older_one_is_shown():
         "the newer run b of 2026-01-02T00:00:00+00:00, 2 replicates and 1 row (the run shown has 10 and 2); "
         "pipeline report BUNDLE --run b shows it"
     )
+
+
+def fact(name, value):
+    return {"facts": small("b").facts | {name: value}}
+
+
+UNFIT = {
+    "a field of a later version": lambda r: r | {"unknown": 1},
+    "no object": lambda _: ["a", "list"],
+    "fewer replicates than latencies": lambda r: r | {"replicates": [0]},
+    "more rounds than latencies": lambda r: r | {"rounds": [0, 0, 0]},
+    "a latency of no time": lambda r: r | {"latencies_ns": [1, 0]},
+    "a latency beyond any clock": lambda r: r | {"latencies_ns": [1, 1 << 63]},
+    "a latency that is no number": lambda r: r | {"latencies_ns": [1, "inf"]},
+    "a batch of nothing": lambda r: r | {"batch": 0},
+    "a cold start that is none": lambda r: r | {"cold": {"open_ns": "inf"}},
+    "no replicates": lambda r: r | fact("replicates", 0),
+    "none that were taken": lambda r: r | fact("replicates_taken", 0),
+    "a budget that is not finite": lambda r: r | fact("budget_s", "inf"),
+    "batches that are no list": lambda r: r | fact("batches", 1),
+    "half of what ended it": lambda r: r | fact("widest_ratio", 0.02),
+    "a calibration without its loop": lambda r: r | fact("calibration", [[0, 0]]),
+    "a calibration of no time": lambda r: r | fact("calibration", [[0, 0, 5, 0]]),
+    "a peak without its rate": lambda r: r | fact("peak", [{"bytes_per_s": 1.0}]),
+    "a GPU's state of a later version": lambda r: (
+        r | fact("gpu_rounds", [{"replicate": 0, "round": 0, "gpus": [{"gpu": 0, "fan": 1}]}])
+    ),
+    **{
+        f"no {name}": lambda r, name=name: r | {"facts": {k: v for k, v in r["facts"].items() if k != name}}
+        for name in ("cells", "budget_s", "spent_s", "replicates", "rounds", "isolate", "seed", "batches", "samples")
+    },
+}
+
+
+@pytest.mark.parametrize("spoil", UNFIT.values(), ids=UNFIT)
+def test_a_run_with_a_record_that_does_not_fit_is_passed_over_for_the_one_before(spoil):
+    whole = bundle(small("a"))
+    whole.append("measurement", spoil(to_json(small("b"))))
+    assert names(whole) == ["a"]
+    assert MEASUREMENTS.unfit(whole) == 1
+    show(whole, whole_runs(whole)[0])
+    assert names(whole) == ["a"]
+
+
+def test_facts_that_a_run_may_have_are_read():
+    """What runs recorded over time, each beside the facts that all have."""
+    for more in (
+        {"calibration": [[0, 0, 5]]},
+        {"calibration": [[0, 0, 5, 7]], "cores": [[0], []], "later": {"unknown": 1}},
+        {"peak": [{"error": "it took too long"}]},
+        {"replicates_taken": 12, "page_faults": 3, "over_budget_s": 0},
+        {"gpu_rounds": [{"replicate": 0, "round": 0, "gpus": [{"gpu": 0, "sm_mhz": 1410}]}]},
+    ):
+        assert names(bundle(replace(small("a"), facts=small("a").facts | more))) == ["a"]
+    failed = replace(small("a"), latencies_ns=(), replicates=(), rounds=(), error="no")
+    assert names(bundle(replace(failed, facts=failed.facts | {"replicates_taken": 0}))) == ["a"]
+
+
+def test_what_is_shown_is_not_chosen_by_a_line_that_does_not_fit():
+    whole = bundle(record("a", 1), record("a", 8), small("b"))
+    show(whole, whole_runs(whole)[0])
+    whole.append("shown", ["b"])
+    whole.append("shown", {"run": "b", "newest": "b", "why": "a later version"})
+    assert names(whole) == ["b", "a"]

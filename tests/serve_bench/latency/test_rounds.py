@@ -8,10 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from latency_fakes import FakeBundle, FakeCell, FakeWorkers, artifact, verification
+from latency_fakes import FakeBundle, FakeCell, FakeWorkers, artifact
+from verdicts import verdict
 
 from export.bundle.errors import UsageError
-from export.bundle.types import Measurement, from_json, to_json
+from export.bundle.types import Measurement, from_json
 from export.progress import Silent
 from serve_bench.latency import cores, gpu_state, peak, rounds
 from serve_bench.reports import _warnings
@@ -225,18 +226,17 @@ def test_nothing_is_written_when_a_run_is_interrupted():
 
 
 def test_a_cell_whose_latest_verification_failed_is_not_measured():
-    def verdict(passed, environment="here", threads=1):
-        return to_json(verification(CELLS[1], passed, environment, threads))
-
-    failed = FakeBundle({"verification": [verdict(True), verdict(False)]})
+    asked = {"settings": {"asked": {"threads": 1}}}
+    good, bad = (verdict(CELLS[1].artifact.sha256, "torchscript", passed=passed) | asked for passed in (True, False))
+    failed = FakeBundle({"verification": [good, bad, good | {"unknown": 1}]})
     workers = FakeWorkers()
     records = measure(workers, failed)
     assert {r.error for r in records if r.backend == "torchscript"} == {"not measured: its verification failed"}
     assert not any(where[1] == "torchscript" for where, _ in workers.calls)
-    mended = FakeBundle({"verification": [verdict(False), verdict(True)]})
+    mended = FakeBundle({"verification": [bad, good]})
     assert not any(r.error for r in measure(FakeWorkers(), mended))
-    for other in (verdict(False, "elsewhere"), verdict(False, threads=4)):
-        assert not any(r.error for r in measure(FakeWorkers(), FakeBundle({"verification": [verdict(True), other]})))
+    for other in ({"environment": "elsewhere"}, {"settings": {"asked": {"threads": 4}}}):
+        assert not any(r.error for r in measure(FakeWorkers(), FakeBundle({"verification": [good, bad | other]})))
 
 
 def test_a_budget_too_small_for_two_runs_a_replicate_is_exceeded_and_said(monkeypatch):

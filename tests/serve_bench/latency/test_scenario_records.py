@@ -18,8 +18,9 @@ CELLS = (FakeCell(artifact("torchscript"), "torchscript"), FakeCell(artifact("on
 
 
 class Worker(FakeWorker):
-    def load(self, key, load):
+    def load(self, key, load, limit_s=None):
         self._meet("load", key)
+        self.pool.limits.append((load.scenario, limit_s))
         self.pool.loads.append(load)
         count = load.min_queries if load.scenario != "Offline" else load.min_queries // load.batch
         p99 = 10**6 if load.rate < 400 else 10**9
@@ -94,6 +95,38 @@ def test_what_loadgen_is_told_follows_the_pilot():
     assert (multi.expected_ns, multi.min_queries, multi.samples_per_query, multi.batch) == (4_000_000, 662, 8, 8)
     assert offline.min_queries % 64 == 0
     assert 2000 < offline.min_queries <= 3072
+
+
+@pytest.mark.parametrize(
+    ("base_ns", "min_duration_s", "limits"),
+    [
+        # a run takes `base_ns` a sample: 64 queries of one, 662 of eight, and of Offline one batch of 64 and 64 µs
+        (10**6, 0.1, {"SingleStream": 30.0, "MultiStream": 105.92, "Offline": 30.0}),
+        (10**6, 100.0, {"SingleStream": 2000.0, "MultiStream": 2000.0}),
+        (10**9, 0.1, {"SingleStream": 1280.0, "MultiStream": 105_920.0, "Offline": 1280.00128}),
+    ],
+)
+def test_a_scenario_has_twenty_times_what_it_should_take(base_ns, min_duration_s, limits):
+    pool = Pool(base_ns=base_ns)
+    measure(pool, names=limits, cells=CELLS[1:], min_duration_s=min_duration_s)
+    assert loaded(pool) == [(name, pytest.approx(limit)) for name, limit in limits.items()]
+
+
+def loaded(pool):
+    """Scenario and limit of every run of LoadGen."""
+    return [limit for limit in pool.limits if limit[0] not in ("open", "warm_up")]
+
+
+def test_offline_and_server_have_twenty_times_what_they_should_take():
+    pool = Pool()
+    measure(pool, names=("Offline", "Server"), cells=CELLS[1:], min_duration_s=600.0)
+    (_, offline), *servers = loaded(pool)
+    # one and a half times the minimum duration, up to a whole batch of 64 ms
+    assert 20 * 900 <= offline < 20 * 901
+    assert servers == [("Server", 12_000.0)] * len(servers)
+    pool = Pool()
+    measure(pool, names=("Server",), cells=CELLS[1:], min_duration_s=0.1)
+    assert loaded(pool) == [("Server", pytest.approx(max(30, 20 * 662 / load.rate))) for load in pool.loads]
 
 
 def test_server_keeps_every_rate_and_the_highest_that_held():

@@ -46,7 +46,7 @@ def images(count=23):
 
 
 def load(scenario, **changes):
-    settings = {"min_duration_s": 0.05, "min_queries": LEAST[scenario], "expected_ns": 20_000}
+    settings = {"min_duration_s": 0.05, "expected_s": 0.05, "min_queries": LEAST[scenario], "expected_ns": 20_000}
     return Load(scenario=scenario, **(settings | changes))
 
 

@@ -32,7 +32,8 @@ SEQUENCE = (
 class Worker(FakeWorker):
     """Runs that follow each other without a gap, from the barrier on, or `late` by so much of the time told."""
 
-    def measure_between(self, key, batch, start_ns, end_ns, offset):
+    def measure_between(self, key, batch, start_ns, end_ns, offset, limit_s=None):
+        self.pool.limits.append(("measure_between", limit_s, (end_ns - start_ns) / 1e9))
         self._meet("measure_between", key, batch)
         run_ns = self.pool.run_ns(self.backends[key], batch)
         late = offset * self.pool.late
@@ -220,6 +221,17 @@ def test_processes_that_never_meet_are_a_row(monkeypatch):
     assert points[1].error == "there was no time in which all 2 processes were running"
     assert points[1].windows == ()
     assert not points[0].error
+
+
+def test_what_hangs_in_a_window_is_ended_after_what_the_window_should_take():
+    """The fake opens in about a microsecond; its runs at batch 1 take 4 s, its first ones ten times as long. A window
+    of the least runs is 48 s; its limit is twenty times that, a run and what comes before the barrier."""
+    workers = Workers(base_ns=4 * 10**9)
+    sweep("concurrency", workers, cells=CELLS[1:2], processes=1)
+    windows = [limit for limit in workers.limits if limit[0] == "measure_between"]
+    assert windows == [("measure_between", pytest.approx(20 * (48 + 4 + concurrency.LEAD_S)), 48.0)] * 3
+    others = [limit for limit in workers.limits if limit[0] != "measure_between"]
+    assert others == [("open", None), ("warm_up", None), *[("open", 30.0), ("warm_up", 800.0)] * 2]
 
 
 def test_more_processes_than_cores_are_asked_for_and_all_are_ended():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from report_records import CELLS, FakeBundle, measurement, whole
-from test_scenario_section import record
+from test_scenario_section import HELD, record
 from test_sweep_reports import BATCH, THREADS
 
 from serve_bench.latency.scenarios._base import GIVEN
@@ -13,7 +13,7 @@ from serve_bench.reports.summary import summarise
 
 
 def test_scenarios_are_grouped_by_what_was_asked_and_sweeps_are_one_command():
-    given = {"latency_bound_ns": 3_000_000, "bound_from": GIVEN}
+    given = {"latency_bound_ns": 3_000_000, "bound_from": GIVEN, "trials": HELD}
     bundle = FakeBundle({"scenario": [record("SingleStream"), record("Offline"), record("Server", **given)]})
     plain, server = summarise(bundle).commands
     assert plain.startswith("pipeline bench artifacts/cnn --scenario SingleStream --scenario Offline --min-duration ")

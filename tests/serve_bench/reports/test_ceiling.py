@@ -91,6 +91,15 @@ def test_only_float32_counts(bundle):
     assert found.best == "eager"
 
 
+@pytest.mark.parametrize("none", [{"flops": 0.0}, {"width": 0.0}])
+def test_a_peak_of_nothing_is_no_ceiling(bundle, none):
+    roof = summarise(bundle(peak(**none))).roofline
+    assert roof.ceilings == ()
+    assert roof.notes == ("The machine's peak was recorded as 0.",)
+    both = summarise(bundle(peak(**none), peak(4e8, 5e8))).roofline
+    assert (both.flops_per_s, both.bytes_per_s, both.notes) == (4e8, 5e8, ())
+
+
 def test_every_report_shows_it(bundle):
     summary = summarise(bundle(peak(4e8, 5e8), peak(3e8, 1e9)))
     text = {name: entries("serve_bench.reports")[name].render([summary]) for name in ("markdown", "html", "json")}

@@ -207,7 +207,7 @@ def test_what_is_absent_for_one_reason_is_one_row():
         {"backend": backend, "artifact": "", "device": "cpu", "reason": "no torch"}
         for backend in ("torchscript", "compiled")
     ]
-    shown = summarise(whole(absent=[{"missing": missing, "not_built": []}]))
+    shown = summarise(whole(absent=[{"environment": "env1", "missing": missing, "not_built": []}]))
     assert "| torchscript, compiled | not run | no torch |" in render("markdown", shown)
     assert render("html", shown).count("no torch") == 1
     assert len(list(csv.DictReader(io.StringIO(render("csv", shown))))) == 5

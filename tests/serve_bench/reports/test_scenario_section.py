@@ -147,8 +147,8 @@ def test_without_scenarios_there_is_no_section(name):
 
 
 def test_a_run_that_was_stopped_does_not_take_the_place_of_a_whole_one():
-    whole = [record("Server", run="a", forms=2), record("Server", PROGRAM, "eager", run="a", forms=2)]
-    stopped = record("Server", run="b", forms=2, min_duration_s=9.0)
+    whole = [record(*of, run="a", forms=2, trials=HELD) for of in (("Server",), ("Server", PROGRAM, "eager"))]
+    stopped = record("Server", run="b", forms=2, min_duration_s=9.0, trials=HELD)
     found = summarise(FakeBundle({"scenario": [*whole, stopped]}))
     assert {row.record.run for row in found.scenarios} == {"a"}
     assert found.warnings == ()
