@@ -70,6 +70,10 @@ class Channel:
         self._socket.close()
 
 
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Variables by which a pool could compute through the turns of others, or a form be timed with a pool that sleeps."""
+
+
 class Zygote:
     """The parent's handle on a process that forks. Raises WorkerDied where no such process can be started."""
 
@@ -136,8 +140,11 @@ def _status(returncode: int) -> int:
 
 
 def child_environment() -> dict[str, str]:
-    """What a zygote is started with: numpy's own threads off, as they cannot be forked; a checkout findable."""
+    """What a zygote is started with: numpy's own threads off, as they cannot be forked; OpenMP's waiting as it is by
+    itself; a checkout findable."""
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    for name in WAITING:
+        environment.pop(name, None)
     here = Path(__file__).resolve().parent.parent
     if here.name not in ("site-packages", "dist-packages"):
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(here), os.environ.get("PYTHONPATH")]))

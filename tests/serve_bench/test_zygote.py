@@ -10,7 +10,7 @@ from preloads import write_preload
 
 from export.bundle.errors import WorkerDied
 from serve_bench import _zygote
-from serve_bench._processes import Channel
+from serve_bench._processes import Channel, child_environment
 from serve_bench.worker import Workers
 
 
@@ -124,3 +124,12 @@ def test_a_zygote_that_can_open_no_log_answers_with_its_words_and_keeps_no_file_
     assert not before or set(os.listdir("/proc/self/fd")) <= before
     theirs.close()
     channel.close()
+
+
+def test_no_pool_computes_through_the_turns_of_others(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000000000")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    found = child_environment()
+    assert found.keys().isdisjoint({"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"})
+    assert found["OMP_NUM_THREADS"] == "3"

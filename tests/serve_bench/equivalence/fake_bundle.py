@@ -51,7 +51,7 @@ def write_graph(path, told):
     node = onnx.helper.make_node("Gemm", ["x", "w"], ["y"], "linear", transB=1)
     ends = [onnx.helper.make_tensor_value_info(n, 1, ["batch", d]) for n, d in (("x", 2), ("y", 3))]
     graph = onnx.helper.make_graph([node], "fake", ends[:1], ends[1:], [weights])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
     for key, value in told.items():
         model.metadata_props.add(key=key, value=value)
     onnx.save(model, path)
