@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from export.bundle.store import Bundle
-from export.bundle.types import Artifact, Verification, from_json
+from export.bundle.types import Artifact, Verification
 from export.formats.onnx import graphs
 from serve_bench.equivalence import benign, bisect, cell_verdict, constants, judge, selftest, selftest_judge, structure
+from serve_bench.equivalence.records import VERDICTS
 from serve_bench.equivalence.truth import Truth
 
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
@@ -152,10 +152,8 @@ class Ratio:
 def ratios(bundle: Bundle) -> Iterator[Ratio]:
     """Of the latest verdict on each form, for the calibration of the factors."""
     latest: dict[tuple[str, str, str], Verification] = {}
-    for value in bundle.read("verification"):
-        with suppress(ValueError):
-            record = from_json(Verification, value)
-            latest[record.artifact_sha256, record.backend, record.device] = record
+    for record in VERDICTS.read(bundle):
+        latest[record.artifact_sha256, record.backend, record.device] = record
     for record in latest.values():
         if record.probes:
             worst = max(record.probes, key=lambda p: p.ratio)

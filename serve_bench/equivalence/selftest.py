@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from export.bundle.files import digest_of
+from export.bundle.kinds import Kind
 from export.bundle.store import Bundle
-from export.bundle.types import Artifact, from_json, to_json
+from export.bundle.types import Artifact, to_json
 from export.progress import Progress
 from export.registry import entries
 from serve_bench.cells import backend_named
@@ -74,6 +75,9 @@ class Trial:
         return "constants" in self.caught
 
 
+TRIALS = Kind("selftest", Trial)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """Every trial of a bundle so far, and how many are left."""
@@ -113,7 +117,7 @@ def run(bundle: Bundle, workers: Workers, seconds: float | None, progress: Progr
                 if end is not None and time.monotonic() > end:
                     break
                 trial = _tried(bench, job, Path(folder))
-                bundle.append("selftest", to_json(trial))
+                bundle.append(TRIALS.name, to_json(trial))
                 known[trial.key] = trial
                 bar.advance(made + 1, len(todo), f"{sum(any(t.caught.values()) for t in known.values())} caught")
             else:
@@ -147,11 +151,7 @@ def _source_of(bundle: Bundle, artifact: Artifact) -> Artifact | None:
 
 def kept(bundle: Bundle) -> Iterator[Trial]:
     """The trials of these rules that the bundle's records hold."""
-    for value in bundle.read("selftest"):
-        try:
-            trial = from_json(Trial, value)
-        except ValueError:
-            continue
+    for trial in TRIALS.read(bundle):
         if trial.rules in (RULES, *RULES_OF.values()):
             yield trial
 
