@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle.errors import UsageError
-from export.bundle.kinds import ENVIRONMENTS
+from export.bundle.kinds import environments
 from export.bundle.store import Bundle
 from export.bundle.types import Measurement, from_json, to_json
 from serve_bench.cells import label
@@ -76,12 +76,12 @@ def _side(bundle: Bundle, runs: Sequence[Sequence[Measurement]]) -> Side:
     like = [(run, own) for run, own in zip(runs, conditions, strict=True) if alike(own, conditions[-1])]
     names = {a.sha256: a for a in bundle.artifacts}
     labelled = [[(label(names.get(r.artifact_sha256), r.backend, r.device), r) for r in run] for run, _ in like]
-    known = {e.id: to_json(e) for e in (bundle.manifest.environment, *ENVIRONMENTS.read(bundle))}
+    where = environments(bundle).get(here)
     return Side(
         name=str(bundle.root),
         model=bundle.manifest.title,
         environment=here,
-        where=known.get(here, {}),
+        where=to_json(where) if where else {},
         run=runs[-1][0].run,
         cells=_cells(labelled),
         runs=tuple(own for _, own in reversed(like)),

@@ -11,6 +11,7 @@ from typing import Any
 from export.bundle.environment import available_cores, environment
 from export.bundle.errors import BackendFailed, BackendUnavailable, VerdictFailed
 from export.bundle.files import write_atomic
+from export.bundle.kinds import ENVIRONMENTS, environments
 from export.bundle.store import Bundle
 from export.bundle.types import Environment, Measurement, Verification, to_json
 from export.formats._base import ExportOptions
@@ -72,9 +73,8 @@ def record_environment(bundle: Bundle) -> Environment:
     """This machine, now; kept in the records where neither the manifest nor they have it, since every other record
     holds its id alone."""
     here = environment()
-    known = {bundle.manifest.environment.id, *(value["id"] for value in bundle.read("environment"))}
-    if here.id not in known:
-        bundle.append("environment", to_json(here))
+    if here.id not in environments(bundle):
+        bundle.append(ENVIRONMENTS.name, to_json(here))
     return here
 
 

@@ -99,9 +99,16 @@ def gpus() -> tuple[Gpu, ...]:
         return ()
     rows = [[cell.strip() for cell in line.split(",")] for line in answer.stdout.splitlines() if line.count(",") == 4]
     found = [Gpu(name=r[0], compute_capability=r[1], memory=r[2], driver=r[3], clocks=r[4]) for r in rows]
-    if visible and all(part.strip().isdigit() for part in visible.split(",")):
-        return tuple(found[int(part)] for part in visible.split(",") if int(part) < len(found))
-    return tuple(found)
+    return tuple(found[i] for i in visible_gpus(visible, len(found)))
+
+
+def visible_gpus(chosen: str | None, count: int) -> list[int]:
+    """The GPUs of `count` that CUDA_VISIBLE_DEVICES lets a process use, by number; all of them where it is not set or
+    names them by UUID."""
+    numbers = [part.strip() for part in chosen.split(",")] if chosen else []
+    if not numbers or not all(part.isdigit() for part in numbers):
+        return list(range(count))
+    return [int(part) for part in numbers if int(part) < count]
 
 
 @cache

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from export.bundle.encoding import from_json
 from export.bundle.types import Environment
+
+if TYPE_CHECKING:
+    from export.bundle.store import Bundle
 
 T = TypeVar("T")
 
@@ -61,3 +64,8 @@ def need(holds: object, what: str) -> None:
 
 
 ENVIRONMENTS = Kind("environment", Environment)
+
+
+def environments(bundle: Bundle) -> dict[str, Environment]:
+    """Those that a bundle knows, by id: the payload's own, and those that were recorded since."""
+    return {e.id: e for e in (*ENVIRONMENTS.read(bundle), bundle.manifest.environment)}

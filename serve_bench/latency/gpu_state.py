@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from export.bundle.environment import visible_gpus
+
 HOLDING = {
     0x4: "software power cap",
     0x8: "hardware slowdown",
@@ -54,20 +56,11 @@ def reader() -> Iterator[Any]:
         yield list
         return
     try:
-        chosen = visible(os.environ.get("CUDA_VISIBLE_DEVICES"), nvml.nvmlDeviceGetCount())
+        chosen = visible_gpus(os.environ.get("CUDA_VISIBLE_DEVICES"), nvml.nvmlDeviceGetCount())
         yield lambda: [state(nvml, i) for i in chosen]
     finally:
         with suppress(Exception):
             nvml.nvmlShutdown()
-
-
-def visible(chosen: str | None, count: int) -> list[int]:
-    """The GPUs of `count` that CUDA_VISIBLE_DEVICES lets a process use, by number; all of them where it is not set or
-    names them by UUID."""
-    numbers = [part.strip() for part in chosen.split(",")] if chosen else []
-    if not numbers or not all(part.isdigit() for part in numbers):
-        return list(range(count))
-    return [int(part) for part in numbers if int(part) < count]
 
 
 def state(nvml: Any, index: int) -> GpuState:

@@ -18,7 +18,7 @@ LONGEST_NS = 1 << 63
 
 @dataclass(frozen=True, kw_only=True)
 class GpuRound:
-    """The GPUs at the beginning of a round."""
+    """The GPUs in a round: at its beginning, and after each visit of one of their cells."""
 
     replicate: int
     round: int

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from export.bundle.kinds import ENVIRONMENTS
+from export.bundle.kinds import environments
 from export.bundle.store import Bundle
-from export.bundle.types import Artifact, Environment, Json, Measurement, Verification
+from export.bundle.types import Artifact, Json, Measurement, Verification
 from serve_bench import absent
 from serve_bench.cells import BASELINE, NAMED_ONLY, label
 from serve_bench.equivalence.records import VERDICTS, verdict_of, worst_probe
@@ -55,7 +55,7 @@ def summarise(bundle: Bundle) -> Summary:
             *_facts.measuring_facts(run, given=manifest.dataset.name == "user"),
             *(("Also kept", text) for text in [also_kept(runs)] if text),
         ),
-        environment=_environment(bundle, environment_id),
+        environment=environments(bundle).get(environment_id),
         environment_id=environment_id,
         deltas={delta_key(r.batch, r.boundary, r.subject.device): r.delta for r in rows if r.delta is not None},
         run=run[0].run if run else "",
@@ -71,12 +71,6 @@ def summarise(bundle: Bundle) -> Summary:
         sweeps=swept,
         conditions=conditions_of(run[0]) if run else None,
     )
-
-
-def _environment(bundle: Bundle, environment_id: str) -> Environment | None:
-    """The environment of this id: the payload's own, or one that was recorded later."""
-    recorded = ENVIRONMENTS.read(bundle)
-    return next((e for e in (bundle.manifest.environment, *recorded) if e.id == environment_id), None)
 
 
 Key = tuple[str, str, str]

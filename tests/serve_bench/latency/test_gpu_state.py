@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from export.bundle.environment import visible_gpus
 from export.bundle.types import to_json
 from serve_bench.latency import gpu_state
 from serve_bench.reports import _facts
@@ -58,10 +59,10 @@ def test_rounds_that_were_held_down_are_counted_and_told():
 
 
 def test_only_the_gpus_that_a_process_may_use_are_asked():
-    assert gpu_state.visible(None, 3) == [0, 1, 2]
-    assert gpu_state.visible("2,0", 3) == [2, 0]
-    assert gpu_state.visible("1,7", 3) == [1]
-    assert gpu_state.visible("GPU-8932f937", 2) == [0, 1]
+    assert visible_gpus(None, 3) == [0, 1, 2]
+    assert visible_gpus("2,0", 3) == [2, 0]
+    assert visible_gpus("1,7", 3) == [1]
+    assert visible_gpus("GPU-8932f937", 2) == [0, 1]
 
 
 def test_without_a_driver_there_is_nothing(monkeypatch):
