@@ -16,7 +16,7 @@ from serve_bench.latency.hanging import hangs_after_s, limit_after
 from serve_bench.latency.replicate import WARM_UP_LIMIT_S
 from serve_bench.latency.sweeps._series import Point, Step, Taker, doublings, end_failed, end_rest, written
 from serve_bench.latency.sweeps._types import Asked, SweepPoint, same_but
-from serve_bench.latency.sweeps._window import Runs, window_of
+from serve_bench.latency.sweeps._window import Runs, Window, window_of
 
 if TYPE_CHECKING:
     from serve_bench._opened import OpenedFacts, Warm
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 LEAST, MOST = 12, 1500
 """Runs of a process that one window is planned for."""
+LEAST_S = 0.02
+"""A window's least length: several time slices of a scheduler, so that a late start is a small part of it."""
+TRIES = 3
+"""Windows that may be tried, each twice as long as the one before, until one holds runs of every process."""
 LEAD_S = 0.05
 """From the last warm-up to the barrier: every process has its order by then."""
 
@@ -75,24 +79,11 @@ def _replicate(taker: Taker, point: Point, number: int, share_s: float) -> None:
             futures = [pool.submit(_prepare, taker, point, made) for _ in range(point.step.processes)]
             ready = [future.result() for future in futures]
         run_ns = max(warm.median_ns for _, _, warm in ready)
-        length_ns = min(max(share_s * 1e9, LEAST * run_ns), MOST * run_ns)
+        least_ns = max(LEAST * run_ns, LEAST_S * 1e9)
+        length_ns = min(max(share_s * 1e9, least_ns), max(MOST * run_ns, least_ns))
         with taker.seconds.of("measuring"):
-            start_ns = clock.soon_ns(LEAD_S)
-            limit_s = hangs_after_s(LEAD_S + (length_ns + run_ns) / 1e9)
-            waiting = [
-                pool.submit(
-                    worker.measure_between,
-                    point.subject.session,
-                    point.subject.batch,
-                    start_ns,
-                    start_ns + round(length_ns),
-                    i,
-                    limit_s,
-                )
-                for i, (worker, _, _) in enumerate(ready)
-            ]
-            found = [Runs(*future.result()) for future in waiting]
-        _book(point, number, [(facts, warm) for _, facts, warm in ready], found)
+            window, found = _timed(pool, point, [worker for worker, _, _ in ready], number, length_ns, run_ns)
+        _book(point, window, [(facts, warm) for _, facts, warm in ready], found)
     except PipelineError as error:
         point.taken.error = str(error)
     finally:
@@ -116,18 +107,45 @@ def _prepare(taker: Taker, point: Point, made: list[Worker]) -> tuple[Worker, Op
     return worker, facts, worker.warm_up(subject.session, subject.batch, subject.boundary, WARM_UP_LIMIT_S, warming_s)
 
 
-def _book(point: Point, number: int, ready: Sequence[tuple[OpenedFacts, Warm]], found: Sequence[Runs]) -> None:
-    """Adds one replicate; raises BackendFailed where the processes were never all running at once."""
-    window = window_of(number, found)
-    if window is None:
-        raise BackendFailed(f"there was no time in which all {len(found)} processes were running")
+def _timed(
+    pool: ThreadPoolExecutor, point: Point, workers: Sequence[Worker], number: int, length_ns: float, run_ns: float
+) -> tuple[Window, list[Runs]]:
+    """A window of at least `length_ns` and its runs; raises BackendFailed where the processes never ran all at once."""
+    for attempt in range(TRIES):
+        planned_ns = round(length_ns * 2**attempt)
+        start_ns = clock.soon_ns(LEAD_S)
+        limit_s = hangs_after_s(LEAD_S + (planned_ns + run_ns) / 1e9)
+        waiting = [
+            pool.submit(
+                worker.measure_between,
+                point.subject.session,
+                point.subject.batch,
+                start_ns,
+                start_ns + planned_ns,
+                i,
+                limit_s,
+            )
+            for i, worker in enumerate(workers)
+        ]
+        found = [Runs(*future.result()) for future in waiting]
+        window = window_of(number, found)
+        if window is not None:
+            return window, found
+    raise BackendFailed(
+        f"there was no time in which all {len(workers)} processes were running, in {TRIES} windows of up to "
+        f"{planned_ns / 1e6:.0f} ms"
+    )
+
+
+def _book(point: Point, window: Window, ready: Sequence[tuple[OpenedFacts, Warm]], found: Sequence[Runs]) -> None:
+    """Adds one replicate."""
     point.windows.append(window)
     taken = point.taken
     for process, runs in enumerate(found):
         point.starts_ns += runs.starts_ns
         point.process_of += [process] * len(runs.starts_ns)
         taken.latencies_ns += runs.latencies_ns
-        taken.replicates += [number] * len(runs.starts_ns)
+        taken.replicates += [window.replicate] * len(runs.starts_ns)
     for facts, warm in ready:
         taken.precision, taken.settings = facts.precision, facts.settings
         taken.open_ns.append(facts.open_ns)

@@ -30,23 +30,24 @@ SEQUENCE = (
 
 @dataclass
 class Worker(FakeWorker):
-    """Runs that follow each other without a gap, from the barrier on, or `late` by so much of the time told."""
+    """Runs that follow each other without a gap, from the barrier on, or late by `late` of the time told or by
+    `late_ns`."""
 
     def measure_between(self, key, batch, start_ns, end_ns, offset, limit_s=None):
         self.pool.limits.append(("measure_between", limit_s, (end_ns - start_ns) / 1e9))
         self._meet("measure_between", key, batch)
         run_ns = self.pool.run_ns(self.backends[key], batch)
-        late = offset * self.pool.late
+        late = offset * (self.pool.late_ns or self.pool.late * (end_ns - start_ns))
         count = max(1, (end_ns - start_ns) // run_ns)
-        return [round(late * (end_ns - start_ns)) + i * run_ns for i in range(count)], [run_ns] * count
+        return [round(late) + i * run_ns for i in range(count)], [run_ns] * count
 
 
 class Workers(FakeWorkers):
     """`rises`: up to which batch a run takes no longer than one sample."""
 
-    def __init__(self, rises=1, late=0, **more):
+    def __init__(self, rises=1, late=0, late_ns=0, **more):
         super().__init__(**more)
-        self.rises, self.late = rises, late
+        self.rises, self.late, self.late_ns = rises, late, late_ns
 
     def run_ns(self, backend, batch):
         return super().run_ns(backend, 1) * max(batch // self.rises, 1)
@@ -200,6 +201,11 @@ def test_a_batch_that_fails_along_another_axis_leaves_the_other_batch_its_series
     ]
 
 
+def windows(workers):
+    """Lengths of the windows that the processes were told, s."""
+    return [limit[2] for limit in workers.limits if limit[0] == "measure_between"]
+
+
 def test_several_processes_run_at_once_and_only_the_common_window_counts(monkeypatch):
     monkeypatch.setattr(concurrency, "available_cores", lambda: 2)
     points = sweep("concurrency", Workers(late=0.5), cells=CELLS[1:2])
@@ -217,10 +223,29 @@ def test_several_processes_run_at_once_and_only_the_common_window_counts(monkeyp
 
 def test_processes_that_never_meet_are_a_row(monkeypatch):
     monkeypatch.setattr(concurrency, "available_cores", lambda: 2)
-    points = sweep("concurrency", Workers(late=2), cells=CELLS[1:2])
-    assert points[1].error == "there was no time in which all 2 processes were running"
+    workers = Workers(late=2)
+    points = sweep("concurrency", workers, cells=CELLS[1:2])
+    one, *told = windows(workers)
+    assert told == pytest.approx([one] * 2 + [2 * one] * 2 + [4 * one] * 2 + [one] * 2)
+    meant = f"there was no time in which all 2 processes were running, in 3 windows of up to {4e3 * one:.0f} ms"
+    assert points[1].error == meant
     assert points[1].windows == ()
     assert not points[0].error
+
+
+def test_a_window_that_a_late_process_missed_is_taken_again_twice_as_long(monkeypatch):
+    monkeypatch.setattr(concurrency, "available_cores", lambda: 2)
+    workers = Workers(late_ns=2 * 10**9)
+    points = sweep("concurrency", workers, cells=CELLS[1:2], budget_s=9.0)
+    assert [p.error for p in points] == ["", ""]
+    assert {w.replicate for w in points[1].windows} == {0, 1, 2}
+    assert all(w.start_ns == 2 * 10**9 and w.end_ns > w.start_ns for w in points[1].windows)
+
+
+def test_a_window_is_no_shorter_than_a_few_time_slices():
+    workers = Workers(base_ns=1000)
+    sweep("concurrency", workers, cells=CELLS[1:2], processes=1, budget_s=1e-3)
+    assert windows(workers) == [0.02] * 3
 
 
 def test_what_hangs_in_a_window_is_ended_after_what_the_window_should_take():
@@ -228,8 +253,8 @@ def test_what_hangs_in_a_window_is_ended_after_what_the_window_should_take():
     of the least runs is 48 s; its limit is twenty times that, a run and what comes before the barrier."""
     workers = Workers(base_ns=4 * 10**9)
     sweep("concurrency", workers, cells=CELLS[1:2], processes=1)
-    windows = [limit for limit in workers.limits if limit[0] == "measure_between"]
-    assert windows == [("measure_between", pytest.approx(20 * (48 + 4 + concurrency.LEAD_S)), 48.0)] * 3
+    timed = [limit for limit in workers.limits if limit[0] == "measure_between"]
+    assert timed == [("measure_between", pytest.approx(20 * (48 + 4 + concurrency.LEAD_S)), 48.0)] * 3
     others = [limit for limit in workers.limits if limit[0] != "measure_between"]
     assert others == [("open", None), ("warm_up", None), *[("open", 30.0), ("warm_up", 800.0)] * 2]
 
