@@ -79,8 +79,7 @@ def _replicate(taker: Taker, point: Point, number: int, share_s: float) -> None:
             futures = [pool.submit(_prepare, taker, point, made) for _ in range(point.step.processes)]
             ready = [future.result() for future in futures]
         run_ns = max(warm.median_ns for _, _, warm in ready)
-        least_ns = max(LEAST * run_ns, LEAST_S * 1e9)
-        length_ns = min(max(share_s * 1e9, least_ns), max(MOST * run_ns, least_ns))
+        length_ns = max(LEAST_S * 1e9, LEAST * run_ns, min(share_s * 1e9, MOST * run_ns))
         with taker.seconds.of("measuring"):
             window, found = _timed(pool, point, [worker for worker, _, _ in ready], number, length_ns, run_ns)
         _book(point, window, [(facts, warm) for _, facts, warm in ready], found)
