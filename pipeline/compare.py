@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from export.bundle.errors import PipelineError, UsageError, some
+from export.bundle.errors import UsageError
 from export.bundle.store import Bundle
 from export.progress import Progress
 from pipeline.compare_sides import Cell, Side, newest
+from pipeline.comparison import Comparison, Row
 from pipeline.options import Options
 from serve_bench.latency import compare, stats
 from serve_bench.latency.compare import Medians
@@ -21,84 +21,8 @@ from serve_bench.latency.records import show, whole_runs
 from serve_bench.latency.run_conditions import felt, moved, unlike
 from serve_bench.latency.stats import Interval
 
-
-class Slower(PipelineError):
-    """The interval of a ratio says that the new one is slower than was allowed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One cell on both sides."""
-
-    backend: str
-    batch: int
-    boundary: str
-    base_ns: float
-    """Median over replicates."""
-    new_ns: float
-    ratio: Interval
-    """How many times as fast the new one is."""
-    word: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    base: str
-    new: str
-    rows: tuple[Row, ...]
-    only_base: tuple[str, ...]
-    """Cells that the new side has not, or not in every one of its runs."""
-    only_new: tuple[str, ...]
-    notes: tuple[str, ...]
-    unjudged: tuple[str, ...] = ()
-    """Cells of both sides with fewer than two replicates on one of them: they have no ratio."""
-
-    def raise_if_slower(self, share: float | None) -> None:
-        """Raises Slower where any interval lies below 1 / (1 + share), else UsageError where nobody can vouch for a
-        cell of the base: the new side lacks it, or one of them has too few replicates; does nothing for None."""
-        if share is None:
-            return
-        if wrong := self._slower(share):
-            worst = min(wrong, key=lambda row: row.ratio.value)
-            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            raise Slower(
-                f"{worst.backend} at batch {worst.batch} runs at {worst.ratio.value:.3f}× "
-                f"[{worst.ratio.low:.3f}, {worst.ratio.high:.3f}] of {self.base}: slower by more than "
-                f"{100 * share:g}%{more}"
-            )
-        if self.only_base:
-            raise UsageError(
-                f"{self.new} lacks {some(self.only_base)}, which {self.base} holds: no gate can pass them; "
-                "measure them, or name what counts with --backend and --batch"
-            )
-        if self.unjudged:
-            raise UsageError(
-                f"{some(self.unjudged)}: fewer than two replicates on a side give no interval, and no gate can pass "
-                "that; measure again, or name what counts with --backend and --batch"
-            )
-
-    def gate(self, share: float | None) -> dict[str, Any] | None:
-        """What closes the gate at `share`, for machines; None without one."""
-        if share is None:
-            return None
-        slower = [[row.backend, row.batch, row.boundary] for row in self._slower(share)]
-        lacking = [*self.only_base, *self.unjudged]
-        return {"share": share, "passed": not slower and not lacking, "slower": slower, "lacking": lacking}
-
-    def _slower(self, share: float) -> list[Row]:
-        return [row for row in self.rows if compare.slower_by(row.ratio, share)]
-
-    def seen_from(self, share: float) -> str:
-        """From what slowdown on a gate at `share` closes, in words: at the median of the cells, and at worst."""
-        least = [compare.least_seen(row.ratio, share) for row in self.rows]
-        if not least:
-            return ""
-        worst = max(range(len(least)), key=least.__getitem__)
-        where = f"{self.rows[worst].backend} at batch {self.rows[worst].batch}"
-        return (
-            f"the gate at {100 * share:g}% closes from a slowdown of {statistics.median(least):.1%} on (median of "
-            f"{len(least)} row{'s' if len(least) != 1 else ''}), at worst {least[worst]:.1%} ({where})"
-        )
+SHOWN = "base and new are medians over replicates; the ratio is of the replicates' geometric means, not their quotient"
+SHOWN_OF_PAIRS = "base and new are medians over all replicates; the ratio is the mean over pairs, not their quotient"
 
 
 def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
@@ -122,8 +46,7 @@ def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
         raise UsageError(f"{base.name} and {new.name} have no backend and batch in common")
     known_runs = {name for runs in base.cells.values() for name in runs}
     spread = compare.between([base.repeats(), new.repeats({new.run, *known_runs})])
-    known = f"from {spread.repeats} repeated" if spread.repeats else "given, for want of repeated runs"
-    notes.append(f"between runs a latency is taken to vary by {spread.deviation:.1%} ({known})")
+    notes.append(f"between runs a latency is taken to vary by {spread.deviation:.1%} ({_known(spread)})")
     if base.run and base.run == new.run:
         notes.append(f"both sides hold run {base.run}: it is compared with itself")
     shifts = moved(base.runs[:1], new.runs[:1])
@@ -140,9 +63,18 @@ def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
         rows=tuple(row for row in rows if row),
         only_base=_only([base], [new]),
         only_new=_only([new], [base]),
-        notes=tuple(notes),
+        notes=(SHOWN, *notes),
         unjudged=_unjudged(common, rows),
     )
+
+
+def _known(spread: compare.Spread) -> str:
+    """What the spread between runs is known from, in words."""
+    if not spread.repeats:
+        return "given, for want of repeated runs"
+    given = f"{compare.BETWEEN_RUNS:.1%}"
+    runs = f"{spread.repeats} repeated run{'s' if spread.repeats > 1 else ''}"
+    return f"from {runs} here, and {given} that is given and weighs as {compare.KNOWN_LIKE} runs"
 
 
 def _check_models(names: Sequence[object], models: Sequence[str], *, anyway: bool) -> None:
@@ -233,8 +165,8 @@ def alternate(
     _check_models((base, new), titles, anyway=anyway)
     first: list[Side] = []
     second: list[Side] = []
-    options = replace(options, no_peak=True)
-    with _shown_again({base, new}):
+    options = replace(options, no_peak=True, shown=False)
+    with _shown_again({base, new}, progress):
         for pair in range(pairs):
             turns = ((base, first), (new, second))
             for path, runs in turns if pair % 2 == 0 else turns[::-1]:
@@ -254,12 +186,13 @@ def alternate(
         only_base=_only(first, second),
         only_new=_only(second, first),
         unjudged=_unjudged(common, rows),
-        notes=(f"{pairs} runs of each, in turns; the interval is over pairs{_few(pairs)}",),
+        notes=(SHOWN_OF_PAIRS, f"{pairs} runs of each, in turns; the interval is over pairs{_few(pairs)}"),
+        pairs=pairs,
     )
 
 
 @contextmanager
-def _shown_again(paths: Collection[Path]) -> Iterator[None]:
+def _shown_again(paths: Collection[Path], progress: Progress) -> Iterator[None]:
     """The bundles' reports show afterwards what they showed before, however what was measured meanwhile ended."""
     from pipeline.judge import write_reports
 
@@ -271,3 +204,4 @@ def _shown_again(paths: Collection[Path]) -> Iterator[None]:
             bundle = Bundle.open(path)
             if before and show(bundle, before[0]):
                 write_reports(bundle)
+                progress.note(f"{path}: its report shows run {before[0][0].run} as before; those of now are kept too")

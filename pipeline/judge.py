@@ -130,7 +130,7 @@ def measure(
         **settings,
     )
     kept = also_kept(whole_runs(bundle))
-    if kept:
+    if kept and options.shown:
         progress.note(f"the report now shows this run; also kept: {kept}")
     return measured
 

@@ -67,6 +67,8 @@ class Options:
     """Measure without what the machine can do at most: the report then has no ceiling."""
     cold_starts: int = 0
     """Fresh processes of each form, after measuring."""
+    shown: bool = True
+    """The report goes on showing a run that is taken now: not where `compare --alternate` takes it."""
     sweeps: tuple[str, ...] = ()
     """Measured instead of the interleaved run."""
     sweep_limit: int | None = None

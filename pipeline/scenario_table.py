@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.table import print_sections, table
+from pipeline.table import print_absent, print_sections, table
 
 if TYPE_CHECKING:
     from serve_bench.reports.summary import Summary
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 def print_scenario_outcome(outcome: Any) -> None:
     """A table over all scenarios, how each was taken, and where the report and the bundle lie."""
+    from serve_bench.reports import _tables
     from serve_bench.reports.summary import summarise
 
     summary = summarise(outcome.bundle)
@@ -21,8 +22,7 @@ def print_scenario_outcome(outcome: Any) -> None:
     for subject in summary.subjects:
         if subject.reason:
             print(f"{subject.label}: {subject.verdict}: {subject.reason}")
-    for missing in outcome.judged.missing:
-        print(f"{missing.label}: not run: {missing.reason}")
+    print_absent(_tables.grouped((m.label, "not run", m.reason) for m in outcome.judged.missing))
     print(f"\nreport  {outcome.reports['html']}\nbundle  {outcome.bundle.root}/")
 
 

@@ -133,6 +133,8 @@ def _print_notes(summary: Summary) -> None:
     for subject in summary.subjects:
         if subject.reason:
             print(f"{subject.label}: {subject.verdict}: {subject.reason}")
+    if told := _tables.ended(summary):
+        print(told)
     if short := dict(summary.measuring).get(TAILS):
         print(f"Too few runs: {short}.")
     if any(row.ratio for row in summary.rows):

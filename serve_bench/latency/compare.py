@@ -96,6 +96,13 @@ def alternated(base: Sequence[Medians], new: Sequence[Medians], confidence: floa
     return _interval(statistics.fmean(logs), half_width(statistics.stdev(logs), len(logs), len(logs) - 1, confidence))
 
 
+def of_pairs(found: Interval, pairs: int, more: int, confidence: float = 0.95) -> Interval:
+    """The interval that `alternated` would give of `more` pairs which differ as much as the `pairs` that it was of."""
+    now, then = (half_width(1.0, count, count - 1, confidence) for count in (pairs, more))
+    middle, half = math.log(found.value), math.log(found.high / found.value) * then / now
+    return _interval(middle, half)
+
+
 def widened(found: Interval, moved: Iterable[float]) -> Interval:
     """The interval, reaching as far as what the machine alone did may explain.
 

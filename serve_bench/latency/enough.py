@@ -1,8 +1,10 @@
 """When has a run seen enough? Pure functions of what was taken so far and of the time that is left.
 
-The first replicates, as many as were asked for, share three fifths of the budget. While any ratio's interval is wider
-than was asked and time is left, further replicates follow, whose set-up counts too: of the batches with such a ratio
-alone, all their backends beside one another, so that time goes where it is wanting. What stops a run is the width of
+The first replicates, as many as were asked for, share three fifths of the budget; their set-up comes on top. While any
+ratio's interval is wider than was asked and time is left, further replicates follow: of the batches with such a ratio
+alone, all their backends beside one another, so that time goes where it is wanting. Their set-up counts, and so does
+what the first ones' took beyond a third of the budget, so that a slow machine does not wait much longer than a quick
+one. What stops a run is the width of
 an interval, never the word it gives: stopping at the first "faster" would find one by chance. On stopping by width:
 Anscombe, Proc. Cambridge Phil. Soc. 48, 1952.
 """
@@ -19,6 +21,8 @@ from serve_bench.latency.subject import Subject, Taken
 
 FIRST_SHARE = 0.6
 """Of the budget, for the replicates that were asked for; all of it where no precision was."""
+FREE_SET_UP = 1 / 3
+"""Of the budget: set-up of the first replicates that is not counted."""
 MOST = 10
 """Times the replicates that were asked for."""
 
@@ -71,9 +75,16 @@ def _is_baseline(subject: Subject) -> bool:
     return subject.cell.backend == BASELINE and subject.artifact.precision == "float32"
 
 
+def spent_s(timed_s: float, set_up_s: float, first_set_up_s: float, budget_s: float, *, further: bool) -> float:
+    """Seconds of the budget that are spent, after `timed_s` of timed runs and `set_up_s` of set-up, of which the first
+    replicates took `first_set_up_s`: that counts only where a `further` one is thought of."""
+    beyond = max(first_set_up_s - FREE_SET_UP * budget_s, 0.0) if further else 0.0
+    return timed_s + set_up_s - first_set_up_s + beyond
+
+
 def share_s(
     budget_s: float,
-    spent_s: float,
+    spent: float,
     number: int,
     replicates: int,
     set_up_s: float = 0.0,
@@ -84,15 +95,15 @@ def share_s(
 ) -> float:
     """Seconds of timed runs for replicate `number` (from 0); 0.0 where no further one is to be begun.
 
-    `spent_s` is the time of all timed runs, and of the set-up of further replicates; `set_up_s` that of the next one.
+    `spent` is what `spent_s` gives; `set_up_s` what the set-up of the next one takes.
     A further replicate of a `part` of the subjects gets that part of what one of all got: what varies is the process,
     so many short replicates say more than few long ones. `took_s` is what its runs took in earlier ones: with slow
     cells their least may be more than that part, and is not begun where it does not fit.
     """
     whole = budget_s * (FIRST_SHARE if adaptive else 1.0)
     if number < replicates:
-        return max(whole - spent_s, 0.0) / (replicates - number)
-    fair, left = part * whole / replicates, budget_s - spent_s - set_up_s
+        return max(whole - spent, 0.0) / (replicates - number)
+    fair, left = part * whole / replicates, budget_s - spent - set_up_s
     return fair if adaptive and left >= max(fair, took_s) and number < MOST * replicates else 0.0
 
 

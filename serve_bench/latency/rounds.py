@@ -31,7 +31,7 @@ from serve_bench.latency import gpu_state
 from serve_bench.latency.clock import Settled, settle, timed_runs
 from serve_bench.latency.conditions import Conditions, Seconds, lanes_of
 from serve_bench.latency.cores import topology
-from serve_bench.latency.enough import Width, comparable, ended, share_s, width
+from serve_bench.latency.enough import Width, comparable, ended, share_s, spent_s, width
 from serve_bench.latency.peak import with_peaks
 from serve_bench.latency.replicate import Lost, Replicate, median
 from serve_bench.latency.run_facts import MEASUREMENTS
@@ -67,15 +67,15 @@ def measure_bundle(
 ) -> list[Measurement]:
     """Measures `cells` at each of `batches` in one interleaved run, appends the records and returns them.
 
-    `budget_s` is the wall time of all timed and re-warming runs together; set-up and warm-up come on top. Where two
-    timed runs a replicate do not fit it, it is exceeded and that is said. `replicates` share three fifths of it; more
-    follow until the interval of every ratio to eager is within ± `precision_of_ratio` (a fraction; with 0 there are
-    exactly `replicates`, which share all of it) or the budget ends: the records say which. Batches whose ratios are all
-    narrow enough take no part in the further ones. With `peak`, what the CPU can do at most is measured before and
-    after. On the CPU boundary `host` is timed, on CUDA every boundary that the backend has. A subject that fails is a
-    record with its `error`, the rest stands; where a process died, the replicate it died in is taken again without the
-    culprit. Raises UsageError for settings that cannot be measured; a cell whose verification failed is not measured
-    and its record says so.
+    `budget_s` is the wall time of all timed and re-warming runs together; set-up and warm-up of the `replicates` come
+    on top, but for what they take beyond a third of it. Where two timed runs a replicate do not fit it, it is exceeded
+    and that is said. `replicates` share three fifths of it; more follow until the interval of every ratio to eager is
+    within ± `precision_of_ratio` (a fraction; with 0 there are exactly `replicates`, which share all of it) or the
+    budget ends: the records say which. Batches whose ratios are all narrow enough take no part in the further ones.
+    With `peak`, what the CPU can do at most is measured before and after. On the CPU boundary `host` is timed, on CUDA
+    every boundary that the backend has. A subject that fails is a record with its `error`, the rest stands; where a
+    process died, the replicate it died in is taken again without the culprit. Raises UsageError for settings that
+    cannot be measured; a cell whose verification failed is not measured and its record says so.
     """
     _check(batches, budget_s, replicates, threads)
     if precision_of_ratio < 0:
@@ -188,9 +188,10 @@ def _replicates(
         running = alive
         set_up = seconds.get("set-up", 0.0) + seconds.get("ending", 0.0)
         first_set_up = set_up if number <= run.replicates else first_set_up
-        spent = seconds.get("measuring", 0.0) + set_up - first_set_up
+        further = number >= run.replicates
+        spent = spent_s(seconds.get("measuring", 0.0), set_up, first_set_up, run.budget_s, further=further)
         each = set_up / max(number, 1)
-        if number >= run.replicates:
+        if further:
             found = width(subjects, taken, run.precision_of_ratio) if adaptive else None
             if found is None or not found.wider:
                 break
@@ -200,7 +201,7 @@ def _replicates(
         took_ns = _cost_ns(taken, running)
         part = took_ns / _cost_ns(taken, alive)
         share = share_s(run.budget_s, spent, number, run.replicates, each, part, took_ns / 1e9, adaptive=adaptive)
-        if not share and number >= run.replicates:
+        if not share and further:
             break
         bar.advance(min(number, run.replicates), run.replicates, _said(number, run.replicates, found))
         replicate = Replicate(
@@ -226,7 +227,7 @@ def _replicates(
         calibration += replicate.calibration
         drawn.append(list(replicate.cores))
         number += 1
-    bar.advance(run.replicates, run.replicates, _said(number - 1, run.replicates, found))
+    bar.advance(run.replicates, run.replicates, _closing(number, run.precision_of_ratio, found))
     timed = seconds.get("measuring", 0.0)
     over_s = max(0.0, timed - run.budget_s) if over_ns > 0 else 0.0
     return {
@@ -254,6 +255,16 @@ def _said(number: int, asked: int, found: Width | None) -> str:
     if found is None:
         return f"replicate {number + 1} of {asked}"
     return f"replicate {number + 1}: {found.wider} of {found.ratios} ratios are wider than asked"
+
+
+def _closing(number: int, wanted: float, found: Width | None) -> str:
+    """What stands beside the stage when it is over."""
+    said = f"{number} replicates"
+    if found is None:
+        return said
+    if not found.wider:
+        return f"{said}, every ratio within ±{100 * wanted:g} %"
+    return f"{said}; no further one fits: {found.wider} of {found.ratios} ratios are wider than ±{100 * wanted:g} %"
 
 
 def _where(subject: Subject) -> str:

@@ -77,7 +77,7 @@ def _claim(rows: Sequence[Row], batch: int, row: Row) -> str:
     assert row.ratio is not None
     figure = show.ratio(row.ratio)
     if row.word == "faster":
-        return f"{row.subject.label} is {figure} faster than eager at batch {batch}"
+        return f"{row.subject.label} is {figure} as fast as eager at batch {batch}"
     words = {r.word for r in rows if r.batch == batch and r.boundary == "host" and r.ratio}
     nearest = f"the nearest, {row.subject.label}, runs at {figure}"
     if words == {"indistinguishable"}:
@@ -247,8 +247,8 @@ def tails(run: Sequence[Measurement]) -> str:
         for batch in short:
             same = [r for r in rows if r.batch == batch]
             fewest = min(len(r.latencies_ns) for r in same)
-            texts.append(f"batch {batch} has {fewest} (--batch {batch} --budget {_budget_s(same, wanted):g})")
-        said.append(f"{name} asks for {wanted} runs of a form: {', '.join(texts)}")
+            texts.append(f"{fewest} at batch {batch} (--batch {batch} --budget {_budget_s(same, wanted):g})")
+        said.append(f"{name} asks for {wanted} runs of each form, and one has only {', '.join(texts)}")
     return "; ".join(said)
 
 

@@ -158,10 +158,16 @@ def _ecdf_of(batch: int, rows: Sequence[Row], look: Mapping[str, tuple[str, str]
         axis.set_xlim(everything[0] * 0.9, stats.quantile(everything, 0.999) * 1.1)
         axis.set_ylim(0, 1.01)
         axis.set_yticks([0, 0.5, 1], ["0", "50 %", "100 %"])
-        axis.set_title(f"batch {batch}")
+        axis.set_title(f"batch {batch} ({_runs([len(row.latencies_ns) for row in rows])})")
         _log_time_axis(axis)
 
     return drawn(size, f"Distribution of latency at batch {batch}: share of runs at most as slow as x", draw)
+
+
+def _runs(counts: Sequence[int]) -> str:
+    """ "24 to 34 runs each"."""
+    least, most = min(counts), max(counts)
+    return f"{least:,} runs each" if least == most else f"{least:,} to {most:,} runs each"
 
 
 def _ecdf_points(row: Row) -> tuple[list[float], list[float]]:
@@ -202,50 +208,46 @@ def throughput(summary: Summary) -> str:
     return drawn((WIDE, 2.8), "Throughput against batch size, in samples a second", draw)
 
 
-def speedup(summary: Summary) -> str:
-    """Ratio to eager with its interval, a line for each form and batch, on a log axis; "" where nothing is compared.
+def speedup(summary: Summary) -> list[str]:
+    """Ratio to eager with its interval, a plot for each batch and a line in it for each form, all on one log axis.
 
-    The shaded band is [1/(1 + δ), 1 + δ] of the line's own batch: inside it two forms cannot be told apart.
+    The shaded band is [1/(1 + δ), 1 + δ] of the batch: inside it two forms cannot be told apart.
     """
     rows = [r for r in summary.rows if r.ratio and r.boundary == "host"]
-    if not rows:
-        return ""
     look = looks([r.subject for r in summary.rows])
-    lines = _by_batch(rows)
+    ratios = [r.ratio for r in rows if r.ratio]
+    ends = min([r.low for r in ratios] + [1.0]) / 1.15, max([r.high for r in ratios] + [1.0]) * 1.15
+    batches = sorted({r.batch for r in rows})
+    of_batch = [[r for r in rows if r.batch == batch] for batch in batches]
+    return [_speedup_of(own, look, ends, titled=len(batches) > 1) for own in of_batch]
+
+
+def _speedup_of(
+    rows: Sequence[Row], look: Mapping[str, tuple[str, str]], ends: tuple[float, float], *, titled: bool
+) -> str:
+    batch = rows[0].batch
 
     def draw(axis: Any) -> None:
         from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-        low = min(r.ratio.low for r in rows if r.ratio)
-        high = max(r.ratio.high for r in rows if r.ratio)
         axis.set_xscale("log")
-        left, right = min(low, 1.0) / 1.15, max(high, 1.0) * 1.15
-        axis.set_xlim(left, right)
-        for place, (_, row) in enumerate(lines):
-            if row is not None:
-                _interval(axis, place, row, *look[row.subject.label])
+        axis.set_xlim(*ends)
+        for place, row in enumerate(rows):
+            _interval(axis, place, row, *look[row.subject.label])
         axis.axvline(1, color=INK, linewidth=0.8, zorder=1)
-        axis.set_yticks(range(len(lines)), [plain(name) for name, _ in lines])
-        for text, (_, row) in zip(axis.get_yticklabels(), lines, strict=True):
-            text.set_fontweight("normal" if row else "bold")
-        axis.set_ylim(len(lines) - 0.4, -0.6)
+        axis.set_yticks(range(len(rows)), [plain(row.subject.label) for row in rows])
+        axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.grid(visible=False, axis="y")
         axis.tick_params(axis="y", length=0)
-        axis.xaxis.set_major_locator(FixedLocator(ticks(left, right, most=6, least=3)))
+        axis.xaxis.set_major_locator(FixedLocator(ticks(*ends, most=6, least=3)))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xlabel("times as fast as eager")
+        if titled:
+            axis.set_title(f"batch {batch}")
 
-    return drawn((WIDE, 0.8 + 0.23 * len(lines)), "Times as fast as eager, with 95 % intervals", draw)
-
-
-def _by_batch(rows: Sequence[Row]) -> list[tuple[str, Row | None]]:
-    """Name and row of each line of a plot, those of a batch under its heading; without one where there is one batch."""
-    lines: list[tuple[str, Row | None]] = []
-    for batch in dict.fromkeys(row.batch for row in rows):
-        lines.append((f"batch {batch}", None))
-        lines += [(row.subject.label, row) for row in rows if row.batch == batch]
-    return lines if sum(row is None for _, row in lines) > 1 else lines[1:]
+    height = 0.8 + 0.23 * len(rows) + (0.2 if titled else 0.0)
+    return drawn((WIDE, height), f"Times as fast as eager at batch {batch}, with 95 % intervals", draw)
 
 
 def _interval(axis: Any, place: int, row: Row, colour: str, mark: str) -> None:

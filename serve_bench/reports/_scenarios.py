@@ -118,7 +118,8 @@ def about(rows: Sequence[ScenarioRow]) -> str:
     thinned = [row.label for row in rows if row.record.taken > len(row.record.latencies_ns)]
     if thinned:
         said.append(f"Of {', '.join(thinned)} only every k-th latency is stored, evenly over the run.")
-    said.append(show.taken_at(record.started for record in records))
+    taken = show.taken_at(record.started for record in records)
+    said.append(f"{taken[:-1]}, apart from every other run: only figures of one scenario are beside one another.")
     said.append(f"Environment {' and '.join(dict.fromkeys(record.environment for record in records))}.")
     return " ".join(said)
 

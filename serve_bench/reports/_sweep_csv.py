@@ -23,5 +23,6 @@ def csv_rows(sweep: SweepTable) -> Iterator[dict[str, object]]:
                 found |= zip((f"{name}_ns", f"{name}_low_ns", f"{name}_high_ns"), values, strict=True)
         if row.ratio:
             found |= zip(("ratio", "ratio_low", "ratio_high"), row.ratio, strict=True)
+            found["word"] = row.word
         found |= {"sweep": sweep.name, "boundary": "host", "samples_per_second": row.throughput}
         yield found | {"reason": row.error, "run": sweep.run, "environment": sweep.environment}

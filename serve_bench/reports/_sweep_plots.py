@@ -10,7 +10,8 @@ from serve_bench.latency.stats import Interval, Quantile
 from serve_bench.reports import _plots
 from serve_bench.reports._plots import INK, WIDE, drawn, ticks
 from serve_bench.reports._plots import plain as no_mathematics
-from serve_bench.reports._sweeps import AXES, SweepRow, SweepTable
+from serve_bench.reports._sweep_text import AXES
+from serve_bench.reports._sweeps import SweepRow, SweepTable
 from serve_bench.reports.summary import Summary
 
 Look = Mapping[str, tuple[str, str]]
@@ -44,7 +45,8 @@ def caption(sweep: SweepTable) -> str:
     if sweep.axis == "precision":
         return "Ratio to the float32 form, with 95 % intervals over replicates."
     bounds = {
-        "threads": "Bars: 95 % intervals over replicates, cut at the edge of the plot. ",
+        "threads": "Bars: 95 % intervals over replicates, cut at the edge of the plot; those of one place stand beside "
+        "one another. ",
         "processes": "",
     }.get(sweep.axis, "Bars: 99 % bounds of the median. ")
     batches = sorted({row.batch for row in sweep.rows})
@@ -71,7 +73,8 @@ def plots(sweep: SweepTable, look: Look) -> list[str]:
         return _plot(f"Median latency against {x}", _lines(sweep, _latencies), look, latency)
     if sweep.axis == "processes":
         return _plot(f"Samples a second in all against {x}", _lines(sweep, _throughput), look, rate)
-    times = Axes(x=x, y=f"times as fast as {sweep.compared.removeprefix('against ')}", y_text=_times_text)
+    y = f"times as fast as {sweep.compared.removeprefix('against ')}"
+    times = Axes(x=x, y=y, y_text=_times_text, beside=True)
     return _plot(f"Times as fast {sweep.compared}", _lines(sweep, _ratio), look, times)
 
 
@@ -133,6 +136,8 @@ class Axes:
     x: str
     y: str
     y_text: Callable[[float], str]
+    beside: bool = False
+    """Lines stand beside one another at every place, so that no bar hides another."""
 
 
 def _time_text(value_ns: float) -> str:
@@ -160,15 +165,21 @@ def _plot(
     batches = sorted({line.batch for line in lines})
 
     def draw(axis: Any) -> None:
-        for line in lines:
+        for number, line in enumerate(lines):
             colour, mark = look[line.label]
             xs, ys, lows, highs = zip(*line.points, strict=True)
+            xs = tuple(x * _aside(number, len(lines)) for x in xs) if axes.beside else xs
             dash = DASHES[batches.index(line.batch) % len(DASHES)]
             axis.plot(xs, ys, color=colour, marker=mark, markersize=4.5, linewidth=1.5, linestyle=dash)
             axis.vlines(xs, lows, highs, color=colour, linewidth=1)
         _log_axes(axis, places, *_ends(lines), axes)
 
     return [drawn(size, title, draw)]
+
+
+def _aside(number: int, count: int) -> float:
+    """Factor on x of one of `count` lines, on an axis of doublings: a fifth of a doubling to either side at most."""
+    return float(2 ** (0.4 * (number - (count - 1) / 2) / max(count - 1, 1)))
 
 
 def _ends(lines: Sequence[Line]) -> tuple[float, float]:

@@ -1,11 +1,11 @@
-"""What the records of sweeps say, as rows and as text cells: every report format and the console show the same."""
+"""What the records of sweeps say, as rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from export.bundle.store import Bundle
 from export.bundle.types import Artifact, to_json
@@ -16,11 +16,7 @@ from serve_bench.latency.sweeps._run import sweep_named, whole_sweeps
 from serve_bench.latency.sweeps._types import SweepPoint
 from serve_bench.reports import _format as show
 
-NONE = "–"
 HEADLINE = "Only sweeps were measured: there is no run that compares every backend with eager."
-RATIO_NOTE = "Ratios are averaged over those within each replicate, so they are not the quotients of the figures shown."
-AXES = {"batch": "batch size", "threads": "threads", "length": "length", "processes": "processes"}
-"""What an axis is called on a plot and in a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +53,8 @@ class SweepRow:
     """Samples a second."""
     ratio: Interval | None
     """How many times as fast, a sample, as what the sweep compares with."""
+    word: str
+    """ "faster", "slower" or "indistinguishable", by the sweep's own δ at this batch; empty without a ratio."""
     runs: int
     """That count."""
     unsettled: int
@@ -112,6 +110,7 @@ def tables(bundle: Bundle) -> tuple[SweepTable, ...]:
 def _table(points: Sequence[SweepPoint], by_sha: Mapping[str, Artifact]) -> SweepTable:
     first, sweep = points[0], sweep_named(points[0].sweep)
     costs = {id(p): p.ns_per_sample() for p in points if p.latencies_ns}
+    deltas = {key: stats.delta([costs[id(p)] for p in own]) for key, own in _beside(points, sweep.axis, costs).items()}
     rows = []
     for place, point in enumerate(points):
         base = sweep.base(point, points) if id(point) in costs else None
@@ -120,7 +119,8 @@ def _table(points: Sequence[SweepPoint], by_sha: Mapping[str, Artifact]) -> Swee
             ratio = stats.speed_ratio(costs[id(base)], costs[id(point)])
         following = points[place + 1] if place + 1 < len(points) else None
         last = following is None or _series(following, sweep.axis) != _series(point, sweep.axis)
-        rows.append(_row(point, by_sha.get(point.artifact_sha256), ratio, last=last))
+        delta = deltas.get(_group(point, sweep.axis), stats.LEAST_DELTA)
+        rows.append(_row(point, by_sha.get(point.artifact_sha256), ratio, delta, last=last))
     return SweepTable(
         name=first.sweep,
         axis=sweep.axis,
@@ -141,7 +141,20 @@ def _series(point: SweepPoint, axis: str) -> tuple[Any, ...]:
     return point.artifact_sha256, point.backend, point.device, None if axis == "batch" else point.batch
 
 
-def _row(point: SweepPoint, artifact: Artifact | None, ratio: Interval | None, *, last: bool) -> SweepRow:
+def _group(point: SweepPoint, axis: str) -> tuple[str, int]:
+    """Points whose spread is one δ: those of a device and batch, of all batches where these are the axis."""
+    return point.device, 0 if axis == "batch" else point.batch
+
+
+def _beside(points: Sequence[SweepPoint], axis: str, costs: Collection[int]) -> dict[tuple[str, int], list[SweepPoint]]:
+    found: dict[tuple[str, int], list[SweepPoint]] = {}
+    for point in points:
+        if id(point) in costs:
+            found.setdefault(_group(point, axis), []).append(point)
+    return found
+
+
+def _row(point: SweepPoint, artifact: Artifact | None, ratio: Interval | None, delta: float, *, last: bool) -> SweepRow:
     each = point.counted()
     counted = list(chain.from_iterable(each))
     return SweepRow(
@@ -160,6 +173,7 @@ def _row(point: SweepPoint, artifact: Artifact | None, ratio: Interval | None, *
         of_processes=tuple(stats.bounded_quantile(own, 0.5) for own in each) if len(each) > 1 else (),
         throughput=point.throughput(),
         ratio=ratio,
+        word=stats.word(ratio, delta) if ratio else "",
         runs=len(counted),
         unsettled=int(point.facts.get("unsettled_replicates", 0)),
         ended=point.ended,
@@ -185,104 +199,13 @@ def _facts(points: Sequence[SweepPoint]) -> str:
     total = sum(p.facts["replicates"] * p.processes for p in points if p.latencies_ns)
     if unsettled:
         said += f" {unsettled} of {total} warm-ups ended at their time limit."
+    if again := sum(window.tries - 1 for p in points for window in p.windows):
+        said += f" {again} window{'s were' if again > 1 else ' was'} timed again, as a process came late."
     if held := gpu_state.held_text(facts.get("gpu_rounds", ())):
         said += f" The GPU held its clocks down: {held}."
     if facts.get("void_replicates"):
         said += f" {facts['void_replicates']} replicates were taken again, as a process died."
     return f"{said} Environment {first.environment}."
-
-
-# ── text ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def title(sweep: SweepTable) -> str:
-    """ "Sweep: batch"."""
-    return f"Sweep: {sweep.name}"
-
-
-def headings(sweep: SweepTable, *, narrow: bool = False) -> list[str]:
-    """Of the table: the axis after the backend, then the batch where that is not the axis; `narrow` leaves p90 out."""
-    found = ["backend"]
-    if sweep.axis in AXES:
-        found.append(AXES[sweep.axis])
-    if sweep.axis != "batch":
-        found.append("batch")
-    found += ["p50", "p90"] if _bears_p90(sweep) and not narrow else ["p50"]
-    if sweep.axis == "processes":
-        found.append("p50 of each")
-    found.append("samples/s")
-    if sweep.compared:
-        found.append(sweep.compared)
-    return [*found, "ended by"]
-
-
-def _bears_p90(sweep: SweepTable) -> bool:
-    return any(row.p90 for row in sweep.rows)
-
-
-def place_text(sweep: SweepTable, row: SweepRow) -> str:
-    """ "batch 8", "threads 2, batch 64"."""
-    batch = f"batch {row.batch:,}"
-    if sweep.axis in ("batch", "precision"):
-        return batch
-    return f"{AXES[sweep.axis]} {getattr(row, sweep.axis):,}, {batch}"
-
-
-class SweepLine(NamedTuple):
-    """One row as text."""
-
-    place: list[str]
-    """The backend, and where on the axis."""
-    figures: list[str]
-    """Empty texts where there is a note."""
-    note: str
-    """Why there is no figure; spans the figures."""
-    ended: str
-    """What ended the series, in its last row."""
-
-    @property
-    def cells(self) -> list[str]:
-        """One for each heading."""
-        figures = [f"not measured: {self.note}", *self.figures[1:]] if self.note else self.figures
-        return [*self.place, *figures, self.ended]
-
-
-def lines(sweep: SweepTable, *, narrow: bool = False) -> Iterator[SweepLine]:
-    """The table of a sweep."""
-    for row in sweep.rows:
-        place = [row.label]
-        if sweep.axis in AXES:
-            place.append(f"{getattr(row, sweep.axis):,}")
-        if sweep.axis != "batch":
-            place.append(f"{row.batch:,}")
-        figures = list(_figures(sweep, row, narrow))
-        figures = [""] * len(figures) if row.error else figures
-        yield SweepLine(place, figures, row.error, row.ended if row.last else "")
-
-
-def _figures(sweep: SweepTable, row: SweepRow, narrow: bool) -> Iterator[str]:
-    yield show.bounded(row.p50) if row.p50 else "too few runs"
-    if _bears_p90(sweep) and not narrow:
-        yield show.bounded(row.p90) if row.p90 else NONE
-    if sweep.axis == "processes":
-        yield _each(row.of_processes)
-    yield show.rate(row.throughput) if row.throughput else NONE
-    if sweep.compared:
-        yield show.ratio(row.ratio) if row.ratio else NONE
-
-
-def _each(quantiles: Sequence[Quantile | None]) -> str:
-    """ "277, 286 µs": all in the unit of the largest."""
-    if not quantiles:
-        return NONE
-    unit, size = show.unit_of(max((q.value for q in quantiles if q), default=1.0))
-    return f"{', '.join(show.significant(q.value / size) if q else NONE for q in quantiles)} {unit}"
-
-
-def legend(sweep: SweepTable) -> str:
-    """What the table means and how it was measured."""
-    note = f"{RATIO_NOTE} " if sweep.compared else ""
-    return f"{sweep.legend} {note}{sweep.facts}"
 
 
 def plain(sweep: SweepTable) -> dict[str, Any]:

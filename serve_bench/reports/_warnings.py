@@ -44,7 +44,7 @@ def warnings(rows: Sequence[Row]) -> Iterator[str]:
         deltas = ", ".join(f"{show.percent(delta)} at {where}" for where, delta in wide.items())
         yield (
             f"The machine was not steady: δ is {deltas}, and a smaller difference is not told apart. "
-            "Measure again on a quiet machine, or with more --replicates."
+            "Measure again on a quiet machine, or for longer: --budget, which more replicates fit in."
         )
     medians = [stats.medians_by_replicate(r.latencies_ns, r.of_replicate) for r in rows if r.of_replicate]
     found = drift.drift(medians)

@@ -11,12 +11,22 @@ from html import escape
 from importlib import resources
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _ceiling, _curves, _plots, _scenarios, _settings, _side, _sweep_plots, _sweeps, _tables
+from serve_bench.reports import (
+    _ceiling,
+    _curves,
+    _plots,
+    _scenarios,
+    _settings,
+    _side,
+    _sweep_plots,
+    _sweep_text,
+    _tables,
+)
 from serve_bench.reports._facts import FIRST
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
 
-WORDS = {"faster": "good", "slower": "bad", "same": "good", "not the same": "bad"}
+WORDS = {"faster": "good", "slower": "bad", "indistinguishable": "plain", "same": "good", "not the same": "bad"}
 OPTION = re.compile(r"(?<= )--[a-z-]+(?= )")
 """Of a command: it is not broken at its hyphens."""
 
@@ -108,13 +118,13 @@ def _plot(drawing: str, caption: str, key: str = "") -> Iterator[str]:
         yield f'<figure class="beside">{drawing}<figcaption>{key}{escape(caption)}</figcaption></figure>'
 
 
-def _panels(drawings: Sequence[str], caption: str, key: str) -> Iterator[str]:
+def _panels(drawings: Sequence[str], caption: str, key: str, kind: str = "panels") -> Iterator[str]:
     """Plots side by side over the whole width, under one key."""
     if len(drawings) < 2:
         yield from _plot("".join(drawings), caption, key)
         return
     panels = "".join(f"<div>{svg}</div>" for svg in drawings)
-    yield f'<figure>{key}<div class="panels">{panels}</div><figcaption>{escape(caption)}</figcaption></figure>'
+    yield f'<figure>{key}<div class="{kind}">{panels}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _key(look: Mapping[str, tuple[str, str]]) -> str:
@@ -129,27 +139,31 @@ def _latencies(summary: Summary) -> Iterator[str]:
         yield from _latency(summary, batch, boundary)
     yield f'<p class="legend">{escape(_tables.legend(summary))}</p>'
     caption = "Times as fast as eager, with 95 % intervals; shaded: what this run cannot tell apart."
-    yield from _plot(_plots.speedup(summary), caption)
+    yield from _panels(_plots.speedup(summary), caption, "", "panels wide")
     key = _key(_plots.looks([row.subject for row in summary.rows]))
     yield from _panels(_plots.ecdf(summary), _plots.ECDF_CAPTION, key)
     yield from _plot(_plots.throughput(summary), "Samples a second at the median latency; both axes log.", key)
-    yield from _plot(_sweep_plots.latency_of_run(summary), "p50 with its 99 % bounds; both axes log.", key)
+    yield from _plot(
+        _sweep_plots.latency_of_run(summary),
+        "p50; both axes log. Its 99 % bounds are drawn, mostly inside the marks.",
+        key,
+    )
 
 
 def _swept(summary: Summary) -> Iterator[str]:
     look = _sweep_plots.looks(summary)
     yield "<h2>Sweeps</h2>" if summary.sweeps else ""
     for sweep in summary.sweeps:
-        yield f"<h3>{escape(_sweeps.title(sweep))}</h3>"
+        yield f"<h3>{escape(_sweep_text.title(sweep))}</h3>"
         own = {row.label: look[row.label] for row in sweep.rows}
         yield from _panels(_sweep_plots.plots(sweep, look), _sweep_plots.caption(sweep), _key(own))
-        caption = f"{_sweeps.title(sweep)}, every point"
-        yield from _table(caption, _sweeps.headings(sweep), [_sweep_row(s) for s in _sweeps.lines(sweep)])
-        yield f'<p class="legend">{escape(_sweeps.legend(sweep))}</p>'
+        caption = f"{_sweep_text.title(sweep)}, every point"
+        yield from _table(caption, _sweep_text.headings(sweep), [_sweep_row(s) for s in _sweep_text.lines(sweep)])
+        yield f'<p class="legend">{escape(_sweep_text.legend(sweep))}</p>'
 
 
-def _sweep_row(line: _sweeps.SweepLine) -> list[str]:
-    figures = [_figure(text) for text in line.figures]
+def _sweep_row(line: _sweep_text.SweepLine) -> list[str]:
+    figures = [_mark(text) if text in WORDS else _figure(text) for text in line.figures]
     if line.note:
         figures = [f'<td class="note" colspan="{len(line.figures)}">not measured: {escape(line.note)}</td>']
     return [*map(escape, line.place), *figures, escape(line.ended)]

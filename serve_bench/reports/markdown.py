@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from export.bundle.types import Boundary
-from serve_bench.reports import _ceiling, _scenarios, _settings, _side, _sweeps
+from serve_bench.reports import _ceiling, _scenarios, _settings, _side, _sweep_text
 from serve_bench.reports import _tables as tables
 from serve_bench.reports._sections import Section
 from serve_bench.reports.summary import Summary
@@ -117,9 +117,9 @@ def _one(summary: Summary) -> Iterator[str]:
     if summary.sweeps:
         yield from ("## Sweeps", "")
     for sweep in summary.sweeps:
-        yield from (f"### {cell(_sweeps.title(sweep))}", "")
-        yield from table(_sweeps.headings(sweep), [line.cells for line in _sweeps.lines(sweep)])
-        yield from (cell(_sweeps.legend(sweep)), "")
+        yield from (f"### {cell(_sweep_text.title(sweep))}", "")
+        yield from table(_sweep_text.headings(sweep), [line.cells for line in _sweep_text.lines(sweep)])
+        yield from (cell(_sweep_text.legend(sweep)), "")
     for section in summary.sections:
         yield from _section(section)
     if summary.roofline:

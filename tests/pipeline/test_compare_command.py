@@ -1,6 +1,7 @@
 """`compare`: what can be compared, what is refused, and when the gate closes."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 
@@ -10,10 +11,12 @@ from export.bundle.errors import BackendFailed, UsageError
 from export.bundle.store import Bundle, manifest_bytes
 from export.bundle.types import to_json
 from export.progress import Silent
-from pipeline.compare import Slower, alternate, compared
+from pipeline.compare import alternate, compared
 from pipeline.compare_sides import Side, side_of
+from pipeline.comparison import Comparison, Row, Slower
 from pipeline.options import Options
 from serve_bench.latency.records import whole_runs
+from serve_bench.latency.stats import Interval
 
 
 def test_a_bundle_and_its_printed_measurements_are_the_same(made, run, tmp_path):
@@ -149,7 +152,7 @@ def test_earlier_runs_do_not_hide_that_the_latest_is_slower():
 def test_earlier_runs_say_how_far_runs_lie_apart():
     new = fixed("new", "b", 90e3)
     steady = compared(fixed("base", "a", 100e3, [100e3] * 4), new, anyway=False)
-    assert any("(from 4 repeated)" in note for note in steady.notes)
+    assert any("(from 4 repeated runs here, and 1.0% that is given" in note for note in steady.notes)
     assert steady.rows[0].word == "faster"
     moving = compared(fixed("base", "a", 100e3, [80e3, 120e3, 90e3]), new, anyway=False)
     assert moving.rows[0].word == "indistinguishable"
@@ -191,7 +194,37 @@ def test_a_slower_machine_is_not_called_a_slower_form(base, run):
     assert {r.word for r in quiet.rows if r.backend == "onnxruntime-cpu"} == {"slower"}
     gate = run("compare", base, new, "--fail-if-slower", "5%")
     assert gate.returncode == 0, gate.stderr
-    assert "the gate at 5% closes from a slowdown of " in gate.stdout
+    (told,) = [line for line in gate.stdout.splitlines() if "the gate at 5% closes only where" in line]
+    assert told.startswith("! ")
+    assert "--alternate measures both in turns" in told
+
+
+def told_of_gate(half, share, **given):
+    """What is said of a gate over one row whose log ratio is known to ± `half`."""
+    row = Row(
+        backend="x",
+        batch=1,
+        boundary="host",
+        base_ns=1.0,
+        new_ns=1.0,
+        ratio=Interval(1.0, math.exp(-half), math.exp(half)),
+        word="indistinguishable",
+    )
+    return Comparison(base="a", new="b", rows=(row,), only_base=(), only_new=(), notes=(), **given).seen_from(share)
+
+
+def test_a_gate_says_what_it_can_see_and_how_many_pairs_see_more():
+    # e^0.01 · 1.05 = 1.0605: below twice the share
+    assert told_of_gate(0.01, 0.05) == (
+        "the gate at 5% closes only where a form has become slower by 6.1% or more (median of 1 row; 6.1% for x at "
+        "batch 1)"
+    )
+    # Of 3 pairs ± 0.248 = t(2) s/√3 with t(2) = 4.303: s = 0.0998. 1.10/1.05 leaves ± 0.0465; t(n − 1)·s/√n is 0.0474
+    # for 20 pairs (t = 2.093·0.0998/4.472 = 0.0467) and 0.0454 for 21 (2.086·0.0998/4.583).
+    told = told_of_gate(0.248, 0.05, pairs=3)
+    assert told.startswith("! ")
+    assert told.endswith("to see 10%, take --alternate 21 if pairs go on differing as these 3 did")
+    assert told_of_gate(2.0, 0.05, pairs=3).endswith("50 pairs like these would not do")
 
 
 def test_runs_taken_otherwise_are_not_compared_unless_told(base):
@@ -268,6 +301,8 @@ def in_turns(run, one, other, *words):
     quick = ("--batch", "1", "--budget", "0.3", "--replicates", "2", "--json")
     result = run("compare", one, other, "--alternate", "2", *words, *quick)
     assert result.returncode == 0, result.stderr
+    assert "the report now shows this run" not in result.stderr
+    assert result.stderr.count("as before; those of now are kept too") == len({one, other})
     return json.loads(result.stdout)
 
 
@@ -296,7 +331,8 @@ def test_both_are_measured_in_turns(made, run, tmp_path):
     cells = {(r["backend"], r["batch"]) for r in document["rows"]}
     assert cells == {("eager", 1), ("onnxruntime-cpu", 1), ("onnxruntime-cpu float16", 1)}
     assert document["notes"] == [
-        "2 runs of each, in turns; the interval is over pairs, 9 times as wide as --alternate 6 makes it"
+        "base and new are medians over all replicates; the ratio is the mean over pairs, not their quotient",
+        "2 runs of each, in turns; the interval is over pairs, 9 times as wide as --alternate 6 makes it",
     ]
     assert document["gate"] is None
 

@@ -14,6 +14,8 @@ class Window:
     replicate: int
     start_ns: int
     end_ns: int
+    tries: int = 1
+    """Windows that were timed until this one held runs of every process; the others are not kept."""
 
 
 class Runs(NamedTuple):

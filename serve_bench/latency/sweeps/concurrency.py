@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from export.bundle.environment import available_cores
@@ -129,7 +130,7 @@ def _timed(
         found = [Runs(*future.result()) for future in waiting]
         window = window_of(number, found)
         if window is not None:
-            return window, found
+            return replace(window, tries=attempt + 1), found
     raise BackendFailed(
         f"there was no time in which all {len(workers)} processes were running, in {TRIES} windows of up to "
         f"{planned_ns / 1e6:.0f} ms"

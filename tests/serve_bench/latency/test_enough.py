@@ -70,6 +70,15 @@ def test_the_replicates_asked_for_share_three_fifths_and_further_ones_the_rest()
     assert whole == pytest.approx([1.5] * 10 + [0.0])
 
 
+def test_set_up_beyond_a_third_of_the_budget_leaves_less_for_further_replicates():
+    def spent(first, **further):
+        return enough.spent_s(18.0, first + 3.0, first, 30.0, **further)
+
+    assert spent(10.0, further=True) == spent(2.0, further=True) == 18.0 + 3.0
+    assert spent(14.0, further=True) == 18.0 + 3.0 + 4.0
+    assert spent(14.0, further=False) == 18.0 + 3.0, "the first ones share what was meant for them"
+
+
 def test_a_run_says_what_ended_it():
     narrow, wide = enough.Width(0.01, 1, 0, 3), enough.Width(0.05, 1, 2, 3)
     assert enough.ended(narrow, 0.02, "x", 10, 10)["ended_by"] == "precision"

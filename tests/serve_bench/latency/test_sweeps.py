@@ -240,6 +240,7 @@ def test_a_window_that_a_late_process_missed_is_taken_again_twice_as_long(monkey
     assert [p.error for p in points] == ["", ""]
     assert {w.replicate for w in points[1].windows} == {0, 1, 2}
     assert all(w.start_ns == 2 * 10**9 and w.end_ns > w.start_ns for w in points[1].windows)
+    assert [{w.tries for w in point.windows} for point in points] == [{1}, {2}]
 
 
 def test_a_window_is_no_shorter_than_a_few_time_slices():

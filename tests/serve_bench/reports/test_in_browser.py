@@ -24,7 +24,7 @@ def opened(browser, path, width=1000, **more):
 
 
 @pytest.mark.parametrize("width", [360, 1440])
-@pytest.mark.parametrize(("name", "plots"), [("made", 4), ("full", 19)])
+@pytest.mark.parametrize(("name", "plots"), [("made", 4), ("full", 21)])
 def test_nothing_is_wider_than_the_window_and_every_plot_is_there(request, browser, name, plots, width):
     """On a report as it was written, and on one that has everything."""
     given = request.getfixturevalue(name)

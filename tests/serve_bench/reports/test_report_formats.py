@@ -100,8 +100,8 @@ def test_plots_are_read_aloud_and_throughput_is_one_of_them_where_batches_can_be
     assert plots(page) == ["Times", "Distribution", "Error"]
     both = [replace(r, batch=b, facts=r.facts | {"cells": 6}) for b in (1, 8) for r in whole().records["measurement"]]
     wide = render("html", summarise(whole(measurement=both)))
-    assert plots(wide) == ["Times", "Distribution", "Distribution", "Throughput", "Median", "Error"]
-    assert Page(wide).tags.count("svg") == 6
+    assert plots(wide) == ["Times", "Times", "Distribution", "Distribution", "Throughput", "Median", "Error"]
+    assert Page(wide).tags.count("svg") == 7
 
 
 def test_the_caption_says_where_the_axis_of_a_distribution_ends(page, monkeypatch):

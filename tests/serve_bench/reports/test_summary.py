@@ -53,7 +53,7 @@ def test_the_precision_and_the_answers_of_a_row():
 
 def test_the_first_sentence():
     summary = summarise(whole())
-    assert summary.headline == "onnxruntime-cpu is 2.00× [2.00, 2.00] faster than eager at batch 1."
+    assert summary.headline == "onnxruntime-cpu is 2.00× [2.00, 2.00] as fast as eager at batch 1."
     assert summary.verdict == "All 3 verified forms are the same model: as close to float64 as their bands ask."
 
 
@@ -66,7 +66,7 @@ def test_the_first_sentence_names_both_ends_of_the_batches():
 
     records = [replace(r, facts=r.facts | {"cells": 4}) for r in run(1, 50) + run(8, 100)]
     assert summarise(whole(measurement=records)).headline == (
-        "onnxruntime-cpu is 4.00× [4.00, 4.00] faster than eager at batch 1 and 2.00× [2.00, 2.00] faster than "
+        "onnxruntime-cpu is 4.00× [4.00, 4.00] as fast as eager at batch 1 and 2.00× [2.00, 2.00] as fast as "
         "eager at batch 8."
     )
     slow = [replace(r, facts=r.facts | {"cells": 4}) for r in run(1, 50) + run(8, 400)]
@@ -97,7 +97,7 @@ def test_the_first_sentence_is_true_of_every_backend():
         )
         return _facts.headline([eager, *rows])
 
-    assert headline(wild, steady).startswith("onnxruntime-cpu float16 is 3.00× [2.90, 3.10] faster than eager")
+    assert headline(wild, steady).startswith("onnxruntime-cpu float16 is 3.00× [2.90, 3.10] as fast as eager")
     assert headline(same, slow) == (
         "No backend is faster than eager at batch 1: the nearest, onnxruntime-cpu, runs at 1.00× [0.990, 1.01] and "
         "cannot be told from it."
@@ -294,8 +294,10 @@ def test_what_a_tail_would_take_is_told():
     # Four visits a replicate begin with 10 ms untimed: 10 runs of 1 ms, 5 of 2 ms.
     needed = 2 * (32 + 4 * 10) * 1e-3 + 2 * (32 + 4 * 5) * 2e-3
     p90, p99 = _facts.tails(rows).split("; ")
-    assert p90 == f"p90 asks for 64 runs of a form: batch 8 has 22 (--batch 8 --budget {1.05 * needed:.2g})"
-    assert p99.startswith("p99 asks for 662 runs of a form: batch 8 has 22 (--batch 8 --budget ")
+    assert p90 == (
+        f"p90 asks for 64 runs of each form, and one has only 22 at batch 8 (--batch 8 --budget {1.05 * needed:.2g})"
+    )
+    assert p99.startswith("p99 asks for 662 runs of each form, and one has only 22 at batch 8 (--batch 8 --budget ")
     adaptive = [replace(r, facts=r.facts | {"precision_of_ratio": 0.02}) for r in rows]
     assert f"--budget {1.05 * needed / 0.6:.2g})" in _facts.tails(adaptive)
     assert _facts.tails([measurement(PROGRAM, "eager", 1, [[100] * 662])]) == ""

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from report_records import HALF, ONNX, PROGRAM, whole
@@ -11,7 +12,7 @@ from test_report_formats import Page
 from export.registry import entries
 from serve_bench.latency.sweeps._types import SweepPoint
 from serve_bench.latency.sweeps._window import Window
-from serve_bench.reports import _sweeps
+from serve_bench.reports import _sweep_plots, _sweep_text, _sweeps
 from serve_bench.reports.summary import summarise
 
 
@@ -118,6 +119,33 @@ def test_ratios_are_to_what_each_sweep_compares_with(summary):
     assert ratios("length") == [None, None]
 
 
+def test_a_ratio_is_called_something_by_the_sweeps_own_spread(summary):
+    assert [row.word for row in table(summary, "batch").rows] == ["", "faster", "indistinguishable", "", ""]
+    called = [line.cells[-2] for line in _sweep_text.lines(table(summary, "threads"))]
+    assert called == ["–", "faster", "–", "faster"]
+    # 1.6 times on the whole, but one replicate of two threads says 4 times and the other 0.64
+    one = point("threads", ONNX, "onnxruntime-cpu", 1000, 2)
+    noisy = [one, replace(one, threads=2, latencies_ns=(250,) * 11 + (1719,) * 11)]
+    (_, two) = table(summarise(whole(sweep=noisy)), "threads").rows
+    assert two.ratio.value == pytest.approx(1.6, rel=1e-3)
+    assert two.word == "indistinguishable"
+    assert "--replicates 10 narrows them" in _sweep_text.legend(table(summary, "threads"))
+    assert "--replicates" not in _sweep_text.legend(table(summary, "length"))
+
+
+def test_windows_that_were_timed_again_are_told(summary):
+    assert "timed again" not in table(summary, "concurrency").facts
+    late = replace(CONCURRENCY[1], windows=tuple(replace(w, tries=t) for w, t in zip(WINDOWS, (1, 3), strict=True)))
+    again = table(summarise(whole(sweep=[CONCURRENCY[0], late])), "concurrency")
+    assert "2 windows were timed again, as a process came late." in again.facts
+
+
+def test_the_lines_of_a_threads_plot_stand_beside_one_another():
+    places = [_sweep_plots._aside(number, 3) for number in range(3)]
+    assert places == pytest.approx([2**-0.2, 1, 2**0.2])
+    assert _sweep_plots._aside(0, 1) == 1
+
+
 def test_figures_are_those_of_the_raw_latencies(summary):
     rows = table(summary, "batch").rows
     assert rows[1].p50.value == 1312.5
@@ -131,11 +159,11 @@ def test_figures_are_those_of_the_raw_latencies(summary):
 
 
 def test_what_ended_a_series_stands_in_its_last_row(summary):
-    lines = list(_sweeps.lines(table(summary, "batch")))
+    lines = list(_sweep_text.lines(table(summary, "batch")))
     assert [line.ended for line in lines] == ["", "", "throughput stopped rising", "", "error"]
     assert lines[-1].place == ["onnxruntime-cpu", "2"]
     assert lines[-1].note == "its | batch is <fixed>"
-    assert all(len(line.cells) == len(_sweeps.headings(table(summary, "batch"))) for line in lines)
+    assert all(len(line.cells) == len(_sweep_text.headings(table(summary, "batch"))) for line in lines)
 
 
 def test_a_small_sample_that_was_repeated_is_said(summary):
