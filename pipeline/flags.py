@@ -175,6 +175,9 @@ MEASURING = stack(
         metavar="SHARE",
         help="Measure until every ratio's interval is within ± this, or the budget ends; 0: no more than --replicates.",
     ),
+    click.option(
+        "--twin", is_flag=True, help="Time eager twice, under two names: the report says what it is against itself."
+    ),
     click.option("--isolate", is_flag=True, help="A new interpreter for each session, none forked or shared."),
     click.option(
         "--no-peak", is_flag=True, help="Without the machine's own peak: saves seconds, leaves out the ceiling."

@@ -110,6 +110,7 @@ def measure(
         "isolate": options.isolate,
         "budget_s": options.budget_s,
         "precision_of_ratio": options.precision_of_ratio,
+        **({"twin": True} if options.twin else {}),
     }
     if not chosen:
         progress.done("measure", "nothing passed its verification")

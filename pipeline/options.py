@@ -65,6 +65,8 @@ class Options:
     isolate: bool = False
     no_peak: bool = False
     """Measure without what the machine can do at most: the report then has no ceiling."""
+    twin: bool = False
+    """Time eager a second time, as another form would be: an A/A check of the run."""
     cold_starts: int = 0
     """Fresh processes of each form, after measuring."""
     shown: bool = True

@@ -113,7 +113,8 @@ def _judge(
         reports = write_reports(bundle)
         bar.advance(1, 1, str(reports["html"]))
     cold = cold_sections(options) if bench != "no" else ()
-    return Outcome(bundle=bundle, built=built, judged=judged, reports=reports, sections=cold)
+    copied = ("transfers",) if bench != "no" and not options.scenarios else ()
+    return Outcome(bundle=bundle, built=built, judged=judged, reports=reports, sections=(*copied, *cold))
 
 
 def cold_sections(options: Options) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def print_sections(summary: Summary, keys: Collection[str]) -> None:
 def _print_notes(summary: Summary) -> None:
     """Why a figure or a form is not there, and what the columns mean where they hold anything."""
     from serve_bench.reports import _tables
-    from serve_bench.reports._facts import TAILS
+    from serve_bench.reports._facts import AA, TAILS
 
     broken: dict[tuple[str, str], list[str]] = {}
     for row in summary.rows:
@@ -135,8 +135,11 @@ def _print_notes(summary: Summary) -> None:
             print(f"{subject.label}: {subject.verdict}: {subject.reason}")
     if told := _tables.ended(summary):
         print(told)
-    if short := dict(summary.measuring).get(TAILS):
+    measuring = dict(summary.measuring)
+    if short := measuring.get(TAILS):
         print(f"Too few runs: {short}.")
+    if AA in measuring:
+        print(f"{AA}: {measuring[AA]}.")
     if any(row.ratio for row in summary.rows):
         print(_tables.RATIO_NOTE)
     if summary.deltas:

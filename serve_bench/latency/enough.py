@@ -15,9 +15,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from serve_bench.cells import BASELINE
 from serve_bench.latency.stats import medians_by_replicate, speed_ratio
 from serve_bench.latency.subject import Subject, Taken
+from serve_bench.latency.twin import is_baseline
 
 FIRST_SHARE = 0.6
 """Of the budget, for the replicates that were asked for; all of it where no precision was."""
@@ -44,11 +44,11 @@ class Width(NamedTuple):
 def width(subjects: Sequence[Subject], taken: Sequence[Taken], wanted: float) -> Width | None:
     """None where no subject has an eager one of its batch, boundary and device to be compared with."""
     medians = [medians_by_replicate(t.latencies_ns, t.replicates) if not t.error else {} for t in taken]
-    bases = {_group(s): m for s, m in zip(subjects, medians, strict=True) if _is_baseline(s)}
+    bases = {_group(s): m for s, m in zip(subjects, medians, strict=True) if is_baseline(s) and not s.twin}
     halves: dict[int, float] = {}
     for i, subject in enumerate(subjects):
         base = bases.get(_group(subject))
-        found = speed_ratio(base, medians[i]) if base and medians[i] and not _is_baseline(subject) else None
+        found = speed_ratio(base, medians[i]) if base and medians[i] and not is_baseline(subject) else None
         if found is not None:
             halves[i] = math.sqrt(found.high / found.low) - 1
     if not halves:
@@ -63,16 +63,12 @@ def comparable(subjects: Iterable[Subject]) -> bool:
     """Whether any of them has an eager one beside it to be compared with."""
     groups: dict[tuple[int, str, str], set[bool]] = {}
     for subject in subjects:
-        groups.setdefault(_group(subject), set()).add(_is_baseline(subject))
+        groups.setdefault(_group(subject), set()).add(is_baseline(subject))
     return any(len(kinds) == 2 for kinds in groups.values())
 
 
 def _group(subject: Subject) -> tuple[int, str, str]:
     return subject.batch, subject.boundary, subject.cell.device
-
-
-def _is_baseline(subject: Subject) -> bool:
-    return subject.cell.backend == BASELINE and subject.artifact.precision == "float32"
 
 
 def spent_s(timed_s: float, set_up_s: float, first_set_up_s: float, budget_s: float, *, further: bool) -> float:

@@ -69,12 +69,12 @@ def _as_measured(bundle: Records) -> list[Run]:
 def matching(bundle: Records, cells: Iterable[Place], environment_id: str, settings: Mapping[str, Any]) -> Run | None:
     """The whole run of this environment that was taken with these settings and holds all of `cells`; the last of them.
 
-    `settings` holds batches, replicates, threads, isolate, budget_s, precision_of_ratio. A cell that
-    failed counts as answered.
+    `settings` holds batches, replicates, threads, isolate, budget_s, precision_of_ratio, and twin where one is asked
+    for. A cell that failed counts as answered.
     """
     wanted = {(c.artifact.sha256, c.backend, c.device) for c in cells}
     for run in reversed(whole_runs(bundle)):
-        known = {**run[0].facts, "threads": run[0].threads}
+        known = {**run[0].facts, "threads": run[0].threads, "twin": "twins" in run[0].facts}
         same = all(to_json(value) == known.get(name) for name, value in settings.items())
         if same and run[0].environment == environment_id and measured(run) >= wanted:
             return run

@@ -38,6 +38,7 @@ from serve_bench.latency.run_facts import MEASUREMENTS
 from serve_bench.latency.run_record import Run, record_of
 from serve_bench.latency.schedule import BUDGET_S, ROUNDS, cost_ns, least_runs, most_runs
 from serve_bench.latency.subject import Subject, Taken
+from serve_bench.latency.twin import twin_of, twins_of
 
 if TYPE_CHECKING:
     from serve_bench.worker import Workers
@@ -60,6 +61,7 @@ def measure_bundle(
     isolate: bool = False,
     precision_of_ratio: float = 0.02,
     peak: bool = True,
+    twin: bool = False,
     *,
     environment_id: str,
     seed: int,
@@ -72,10 +74,12 @@ def measure_bundle(
     and that is said. `replicates` share three fifths of it; more follow until the interval of every ratio to eager is
     within ± `precision_of_ratio` (a fraction; with 0 there are exactly `replicates`, which share all of it) or the
     budget ends: the records say which. Batches whose ratios are all narrow enough take no part in the further ones.
-    With `peak`, what the CPU can do at most is measured before and after. On the CPU boundary `host` is timed, on CUDA
-    every boundary that the backend has. A subject that fails is a record with its `error`, the rest stands; where a
-    process died, the replicate it died in is taken again without the culprit. Raises UsageError for settings that
-    cannot be measured; a cell whose verification failed is not measured and its record says so.
+    With `peak`, what the CPU can do at most is measured before and after. With `twin`, eager (without it the first
+    form) is timed a second time as a session of its own, and the records say what it was found to be. On the CPU
+    boundary `host` is timed, on CUDA every boundary that the backend has. A subject that fails is a record with its
+    `error`, the rest stands; where a process died, the replicate it died in is taken again without the culprit. Raises
+    UsageError for settings that cannot be measured; a cell whose verification failed is not measured and its record
+    says so.
     """
     _check(batches, budget_s, replicates, threads)
     if precision_of_ratio < 0:
@@ -94,6 +98,10 @@ def measure_bundle(
     )
     samples = real_samples(bundle)
     subjects, taken = _subjects(bundle, cells, batches, environment_id, threads)
+    forms = len(subjects)
+    if twin:
+        subjects += twins_of([s for s, t in zip(subjects, taken, strict=True) if not t.error])
+        taken += [Taken() for _ in subjects[forms:]]
     states = gpu_state.reader() if any(cell.device == "cuda" for cell in cells) else nullcontext(list)
     with tempfile.TemporaryDirectory(prefix="pipeline-measure-") as folder, states as gpus:
         where = topology()
@@ -115,7 +123,9 @@ def measure_bundle(
         progress.note(f"measuring took {facts['over_budget_s']:.1f} s more than its budget: {least}")
     first = bundle.manifest.inputs[0]
     count = samples[first.name].shape[batch_axis(first) or 0]
-    records = [record_of(run, s, taken[i], facts, count, len(subjects)) for i, s in enumerate(subjects)]
+    if twin:
+        facts["twins"] = [to_json(twin_of(s, t)) for s, t in zip(subjects[forms:], taken[forms:], strict=True)]
+    records = [record_of(run, s, taken[i], facts, count, forms) for i, s in enumerate(subjects[:forms])]
     for record in records:
         bundle.append(MEASUREMENTS.name, to_json(record))
     return records

@@ -11,6 +11,7 @@ from export.bundle.kinds import Kind, need
 from export.bundle.types import Json, Measurement
 from serve_bench.latency.gpu_state import GpuState
 from serve_bench.latency.peak import Peak
+from serve_bench.latency.twin import Twin
 
 LONGEST_NS = 1 << 63
 """A clock's nanoseconds are below it."""
@@ -60,6 +61,8 @@ class RunFacts:
     peak: tuple[Mapping[str, Json], ...] = ()
     """`Peak`'s fields, or why there is none under "error"."""
     gpu_rounds: tuple[GpuRound, ...] = ()
+    twins: tuple[Twin, ...] = ()
+    """Of the A/A check, where it was asked for."""
 
 
 ENDED = {"precision_of_ratio", "ended_by", "wider_ratios", "ratios", "widest_ratio", "widest_cell"}
@@ -78,6 +81,10 @@ def check(record: Measurement) -> None:
     need("widest_ratio" not in record.facts or record.facts.keys() >= ENDED, "all of what ended the run")
     for entry in facts.calibration:
         need(len(entry) >= 3 and min(entry[2:]) > 0, "replicate, round and times above 0 in a calibration")
+    for twin in facts.twins:
+        times = twin.medians_ns.values()
+        need(all(isinstance(ns, (int, float)) and 0 < ns < LONGEST_NS for ns in times), "latencies above 0 of a twin")
+        need(all(replicate.isdecimal() for replicate in twin.medians_ns), "replicates of a twin")
     for peak in facts.peak:
         if "error" not in peak:
             check_finite(part_from_json(Peak, peak))

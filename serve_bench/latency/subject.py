@@ -27,6 +27,8 @@ class Subject:
     boundary: Boundary
     keeps_cores: bool = False
     """Its backend goes back in every run to the cores that it was opened on."""
+    twin: bool = False
+    """A second session of a form that is timed already: the run's A/A check."""
 
     @classmethod
     def of(cls, cell: Cell, artifact: Artifact, backend: Backend, batch: int, boundary: Boundary) -> Subject:
@@ -43,7 +45,7 @@ class Subject:
     @property
     def session(self) -> str:
         """Names the session, which all batches and boundaries of a cell share."""
-        return self.cell.key
+        return f"{self.cell.key}|twin" if self.twin else self.cell.key
 
 
 @dataclass

@@ -30,6 +30,7 @@ def interleaved(bundle: Bundle, run: Sequence[Measurement]) -> str:
         words += ["--threads", str(first.threads)]
         words += ["--isolate"] if facts["isolate"] else []
         words += [] if "peak" in facts else ["--no-peak"]
+        words += ["--twin"] if "twins" in facts else []
         words += ["--seed", str(facts["seed"]), *_chosen(_forms(bundle, run))]
     return shlex.join(words)
 

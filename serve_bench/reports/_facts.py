@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import DatasetFacts, Measurement, Recipe
-from serve_bench.latency import drift, stats
+from serve_bench.latency import drift, stats, twin
 from serve_bench.latency.enough import FIRST_SHARE
 from serve_bench.latency.gpu_state import held_text
 from serve_bench.latency.records import taken
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 TAILS = "Tails"
+AA = "A/A check"
 MUCH_MEMORY = 1 << 20
 """Bytes that a run takes from the system anew, above which that is told."""
 METRICS = {
@@ -159,6 +160,8 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
     yield "Budget", f"{facts['budget_s']:g} s asked, {facts['spent_s']:.1f} s spent{exceeded}"
     if short := tails(run):
         yield TAILS, short
+    if said := aa_text(run):
+        yield AA, said
     yield "Threads", f"{first.threads} for each backend"
     if facts.get("cores") and any(r.device == "cpu" for r in run):
         yield "Cores", show.cores(facts["cores"])
@@ -250,6 +253,23 @@ def tails(run: Sequence[Measurement]) -> str:
             texts.append(f"{fewest} at batch {batch} (--batch {batch} --budget {_budget_s(same, wanted):g})")
         said.append(f"{name} asks for {wanted} runs of each form, and one has only {', '.join(texts)}")
     return "; ".join(said)
+
+
+def aa_text(run: Sequence[Measurement]) -> str:
+    """ "eager, timed twice under two names, is 1.00× [0.99, 1.01] as fast as itself at batch 1 (indistinguishable)";
+    empty without a twin."""
+    return "; ".join(
+        f"{name}, timed twice under two names, is "
+        + ", ".join(_against_itself(check) for check in twin.checks(run) if check.backend == name)
+        for name in dict.fromkeys(check.backend for check in twin.checks(run))
+    )
+
+
+def _against_itself(check: twin.Check) -> str:
+    where = f"at batch {check.batch}" + ("" if check.boundary == "host" else f", {check.boundary}")
+    if check.ratio is None:
+        return f"not known {where} ({check.error})"
+    return f"{show.ratio(check.ratio)} as fast as itself {where} ({check.word})"
 
 
 def _budget_s(rows: Sequence[Measurement], wanted: int) -> float:

@@ -45,12 +45,12 @@ def schema() -> dict[str, Any]:
 
 
 def _sections(definitions: dict[str, Any]) -> dict[str, Any]:
-    """What was measured beside the interleaved run: of each section its records, whose types go to `definitions`."""
+    """Further parts of a report: of each section its records, whose types go to `definitions`."""
     made = schema_of("", dict(RECORDS))
     definitions |= made["$defs"]
     return {
         "type": "object",
-        "description": "Records of what was measured beside the interleaved run, by the section's key.",
+        "description": "What was measured beside the interleaved run, or computed from it, by the section's key.",
         "properties": {key: {"type": "array", "items": kind} for key, kind in made["properties"].items()},
         "additionalProperties": False,
     }

@@ -10,6 +10,7 @@ from export.bundle.types import Json, to_json
 from serve_bench.cells import label
 from serve_bench.latency import cold, stats
 from serve_bench.reports import _format as show
+from serve_bench.reports import _transfers
 
 COLD_LEGEND = (
     "Median [least, most] of {starts} fresh processes of each, threads {threads}, files and compilers' caches warm. "
@@ -63,12 +64,29 @@ def cold_start(bundle: Bundle) -> Iterator[Section]:
     )
 
 
+def transfers(bundle: Bundle) -> Iterator[Section]:
+    """Copying in and out of a GPU, form by form."""
+    found = _transfers.transfers(bundle)
+    if found:
+        yield Section(
+            key="transfers",
+            title=_transfers.TITLE,
+            headings=_transfers.HEADINGS,
+            rows=tuple(map(_transfers.cells, found)),
+            legend=_transfers.LEGEND,
+            data=to_json(found),
+        )
+
+
 def _span(values: tuple[int, ...]) -> str:
     return show.bounded(stats.Quantile(stats.quantile(values, 0.5), min(values), max(values)))
 
 
-KINDS: tuple[Callable[[Bundle], Iterator[Section]], ...] = (cold_start,)
-RECORDS: Mapping[str, type] = {"cold_start": cold.ColdStart}
+KINDS: tuple[Callable[[Bundle], Iterator[Section]], ...] = (transfers, cold_start)
+RECORDS: Mapping[str, type] = {
+    "transfers": _transfers.Transfer,
+    "cold_start": cold.ColdStart,
+}
 """By key, what the `data` of a section is a list of."""
 
 

@@ -9,7 +9,7 @@ from export.bundle.errors import some
 from export.bundle.kinds import ENVIRONMENTS, Kind
 from serve_bench import absent
 from serve_bench.equivalence.records import VERDICTS
-from serve_bench.latency import cold, drift, gpu_state, stats
+from serve_bench.latency import cold, drift, gpu_state, stats, twin
 from serve_bench.latency.clock import SETTLED_WITHIN
 from serve_bench.latency.records import SHOWN
 from serve_bench.latency.run_facts import MEASUREMENTS
@@ -100,6 +100,17 @@ def held_down(run: Sequence[Measurement]) -> Iterator[str]:
         yield (
             f"The GPU held its clocks down ({held}): its latencies there are longer than they need be. "
             "Ratios are paired by replicate and stand where both sides were held alike."
+        )
+
+
+def unlike_itself(run: Sequence[Measurement]) -> Iterator[str]:
+    """A form that was timed twice in the run and called different from itself."""
+    found = [check for check in twin.checks(run) if check.ratio and check.word != "indistinguishable"]
+    if found:
+        said = ", ".join(f"{c.backend} {show.ratio(c.ratio)} at batch {c.batch}" for c in found if c.ratio)
+        yield (
+            f"A form was called different from itself ({said}): ratios of this run that are no farther from 1 say "
+            "nothing. Measure again on a quiet machine."
         )
 
 

@@ -44,6 +44,7 @@ def summarise(bundle: Bundle) -> Summary:
         warnings=(
             *_warnings.warnings(rows),
             *_warnings.held_down(run),
+            *_warnings.unlike_itself(run),
             *_warnings.gaps(bundle),
             *_scenarios.gaps(scenarios),
         ),

@@ -14,7 +14,7 @@ from verdicts import verdict
 from export.bundle.errors import UsageError
 from export.bundle.types import Measurement, from_json
 from export.progress import Silent
-from serve_bench.latency import cores, gpu_state, peak, rounds
+from serve_bench.latency import cores, gpu_state, peak, rounds, twin
 from serve_bench.reports import _warnings
 
 FAMILIES = {"eager": "torch", "torchscript": "torch", "onnxruntime-cpu": "onnxruntime-cpu"}
@@ -479,3 +479,37 @@ def test_the_machine_is_timed_at_the_beginning_of_every_round():
         (replicate, number) for replicate in range(3) for number in range(rounds.ROUNDS)
     ]
     assert all(loop_ns > 0 and copy_ns > 0 for _, _, loop_ns, copy_ns in loops)
+
+
+def test_eager_is_timed_a_second_time_as_a_session_of_its_own():
+    workers, kept = FakeWorkers(), FakeBundle()
+    records = measure(workers, kept, twin=True, replicates=3)
+    assert len(records) == len(kept.read("measurement")) == records[0].facts["cells"] == 8, "a twin is no row"
+    told = records[0].facts["twins"]
+    assert [(t["backend"], t["batch"]) for t in told] == [("eager", 1), ("eager", 8)]
+    assert [t["medians_ns"] for t in told] == [dict.fromkeys("012", ns) for ns in (2e6, 16e6)]
+    assert sum(family == "torch" for _, family, _ in workers.made) == 3 * 3
+    assert {key.removesuffix("|twin") for key, _ in workers.offsets} == {cell.key for cell in CELLS}
+    assert [check.word for check in twin.checks(records)] == ["indistinguishable"] * 2
+    assert [check.ratio.value for check in twin.checks(records)] == [1.0, 1.0]
+
+
+def test_without_eager_it_is_the_first_form():
+    records = measure(FakeWorkers(), cells=CELLS[1:], twin=True, replicates=2)
+    assert {t["backend"] for t in records[0].facts["twins"]} == {"torchscript"}
+    assert "twins" not in measure(FakeWorkers(), replicates=2)[0].facts
+
+
+def test_its_ratio_does_not_count_as_one_to_be_made_narrow():
+    with_it, without = (
+        measure(FakeWorkers(), twin=t, precision_of_ratio=0.02)[0].facts["ratios"] for t in (True, False)
+    )
+    assert with_it == without == 6
+
+
+def test_a_twin_that_dies_leaves_the_run_and_says_why():
+    records = measure(FakeWorkers(dies=[("open", "eager", None)]), twin=True, replicates=2)
+    assert {r.backend for r in records if r.error} == {"eager"}
+    checks = list(twin.checks(records))
+    assert [(check.ratio, check.word) for check in checks] == [(None, ""), (None, "")]
+    assert all("SIGSEGV" in check.error for check in checks)

@@ -327,3 +327,29 @@ def test_what_is_damaged_or_missing_is_told_above_the_figures():
     damaged, missing = summarise(bundle).warnings[-2:]
     assert "measurement.jsonl line 3, m.jsonl line 1, m.jsonl line 2 and 1 more" in damaged
     assert missing.startswith("Missing from the payload: model.onnx.")
+
+
+def test_a_form_that_was_timed_twice_is_told_and_warned_of_where_it_differs_from_itself():
+    def shown(medians_ns):
+        told = {
+            "artifact_sha256": PROGRAM.sha256,
+            "backend": "eager",
+            "device": "cpu",
+            "batch": 1,
+            "boundary": "host",
+            "medians_ns": medians_ns,
+            "runs": 22,
+        }
+        return summarise(
+            whole(measurement=[replace(r, facts=r.facts | {"twins": [told]}) for r in whole().records["measurement"]])
+        )
+
+    same, other = shown({"0": 200.0, "1": 220.0}), shown({"0": 250.0, "1": 275.0})
+    said = "eager, timed twice under two names, is 1.00× [1.00, 1.00] as fast as itself at batch 1 (indistinguishable)"
+    assert dict(same.measuring)["A/A check"] == said
+    assert not [w for w in same.warnings if "itself" in w]
+    assert dict(other.measuring)["A/A check"].endswith("0.800× [0.800, 0.800] as fast as itself at batch 1 (slower)")
+    (warned,) = [w for w in other.warnings if "different from itself" in w]
+    assert "eager 0.800× [0.800, 0.800] at batch 1" in warned
+    assert " --twin " in other.command
+    assert "A/A check" not in dict(summarise(whole()).measuring)
