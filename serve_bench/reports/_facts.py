@@ -256,10 +256,10 @@ def tails(run: Sequence[Measurement]) -> str:
 
 
 def aa_text(run: Sequence[Measurement]) -> str:
-    """ "eager, timed twice under two names, is 1.00× [0.99, 1.01] as fast as itself at batch 1 (indistinguishable)";
-    empty without a twin."""
+    """ "eager, timed twice under two names, against itself: 1.00× [0.99, 1.01] at batch 1 (indistinguishable)"; empty
+    without a twin."""
     return "; ".join(
-        f"{name}, timed twice under two names, is "
+        f"{name}, timed twice under two names, against itself: "
         + ", ".join(_against_itself(check) for check in twin.checks(run) if check.backend == name)
         for name in dict.fromkeys(check.backend for check in twin.checks(run))
     )
@@ -269,7 +269,7 @@ def _against_itself(check: twin.Check) -> str:
     where = f"at batch {check.batch}" + ("" if check.boundary == "host" else f", {check.boundary}")
     if check.ratio is None:
         return f"not known {where} ({check.error})"
-    return f"{show.ratio(check.ratio)} as fast as itself {where} ({check.word})"
+    return f"{show.ratio(check.ratio)} {where} ({check.word})"
 
 
 def _budget_s(rows: Sequence[Measurement], wanted: int) -> float:

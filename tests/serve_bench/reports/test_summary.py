@@ -345,10 +345,10 @@ def test_a_form_that_was_timed_twice_is_told_and_warned_of_where_it_differs_from
         )
 
     same, other = shown({"0": 200.0, "1": 220.0}), shown({"0": 250.0, "1": 275.0})
-    said = "eager, timed twice under two names, is 1.00× [1.00, 1.00] as fast as itself at batch 1 (indistinguishable)"
+    said = "eager, timed twice under two names, against itself: 1.00× [1.00, 1.00] at batch 1 (indistinguishable)"
     assert dict(same.measuring)["A/A check"] == said
     assert not [w for w in same.warnings if "itself" in w]
-    assert dict(other.measuring)["A/A check"].endswith("0.800× [0.800, 0.800] as fast as itself at batch 1 (slower)")
+    assert dict(other.measuring)["A/A check"].endswith("0.800× [0.800, 0.800] at batch 1 (slower)")
     (warned,) = [w for w in other.warnings if "different from itself" in w]
     assert "eager 0.800× [0.800, 0.800] at batch 1" in warned
     assert " --twin " in other.command
