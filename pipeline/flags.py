@@ -158,7 +158,8 @@ MEASURING = stack(
         default=BUDGET_S,
         show_default=True,
         metavar="S",
-        help="Seconds of timed runs in all, shared by backends and batches; set-up comes on top.",
+        help="Seconds of runs in all, shared by backends and batches; set-up of the first replicates comes on top, "
+        "up to a third of this or 10 s.",
     ),
     click.option(
         "--replicates",

@@ -21,8 +21,14 @@ from serve_bench.latency.twin import is_baseline
 
 FIRST_SHARE = 0.6
 """Of the budget, for the replicates that were asked for; all of it where no precision was."""
+USUAL_PACE = 1.15
+"""Measured: seven CPU forms at four batch sizes on two cores, 1.0 to 1.2."""
+WITHIN = 1.1
+"""Of what is left for a replicate, that it may take."""
 FREE_SET_UP = 1 / 3
 """Of the budget: set-up of the first replicates that is not counted."""
+LEAST_FREE_S = 10.0
+"""Seconds of it that are never counted."""
 MOST = 10
 """Times the replicates that were asked for."""
 
@@ -74,8 +80,22 @@ def _group(subject: Subject) -> tuple[int, str, str]:
 def spent_s(timed_s: float, set_up_s: float, first_set_up_s: float, budget_s: float, *, further: bool) -> float:
     """Seconds of the budget that are spent, after `timed_s` of timed runs and `set_up_s` of set-up, of which the first
     replicates took `first_set_up_s`: that counts only where a `further` one is thought of."""
-    beyond = max(first_set_up_s - FREE_SET_UP * budget_s, 0.0) if further else 0.0
+    free_s = max(FREE_SET_UP * budget_s, LEAST_FREE_S)
+    beyond = max(first_set_up_s - free_s, 0.0) if further else 0.0
     return timed_s + set_up_s - first_set_up_s + beyond
+
+
+def pace(timed_s: float, meant_s: float) -> float:
+    """How many times as long replicates took as was meant for them, at least 1; before the first what is usual: what is
+    untimed at the start of a visit takes longer than later runs, and every visit has its requests."""
+    return max(timed_s / meant_s, 1.0) if meant_s else USUAL_PACE
+
+
+def fits(cost_s: float, budget_s: float, spent: float, number: int, replicates: int) -> bool:
+    """Whether replicate `number` may take as many runs as an earlier one, at a cost of `cost_s`: replicates of as many
+    runs weigh alike in a quantile over all. Where shares alone decide, little time more or less is many runs more or
+    less, since most of a visit is untimed: of ten replicates the first had 131 runs of a cell, the last five."""
+    return number >= replicates or cost_s <= WITHIN * max(budget_s - spent, 0.0) / (replicates - number)
 
 
 def share_s(
@@ -98,7 +118,8 @@ def share_s(
     """
     whole = budget_s * (FIRST_SHARE if adaptive else 1.0)
     if number < replicates:
-        return max(whole - spent, 0.0) / (replicates - number)
+        left = max(budget_s - spent, 0.0) / (replicates - number)
+        return min(whole / replicates, left) if adaptive else left
     fair, left = part * whole / replicates, budget_s - spent - set_up_s
     return fair if adaptive and left >= max(fair, took_s) and number < MOST * replicates else 0.0
 

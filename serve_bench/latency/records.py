@@ -102,7 +102,7 @@ def named(bundle: Records, name: str) -> Run:
 
 def also_kept(runs: Sequence[Run]) -> str:
     """In words the newest run where an older one is shown, else that of the same environment with the most rows, then
-    replicates, where it has more than the one that is shown; empty without one."""
+    replicates, then seconds, where it has more than the one that is shown; empty without one."""
     if len(runs) < 2:
         return ""
     *others, shown = runs
@@ -113,18 +113,18 @@ def also_kept(runs: Sequence[Run]) -> str:
     if not newer and _extent(larger) <= _extent(shown):
         return ""
     run, which = (newest, "the newer ") if newer else (larger, "")
-    (rows, replicates), (widest, most) = _extent(run), _extent(shown)
-    which += f"run {run[0].run} of {run[0].started}, {replicates} replicates and {_rows(rows)}"
-    return f"{which} (the run shown has {most} and {widest}); pipeline report BUNDLE --run {run[0].run} shows it"
+    (rows, replicates, asked_s), (widest, most, short_s) = _extent(run), _extent(shown)
+    which += f"run {run[0].run} of {run[0].started}, {replicates} replicates, {_rows(rows)}, {asked_s:g} s asked"
+    return f"{which} (the run shown has {most}, {widest}, {short_s:g} s); pipeline report BUNDLE --run {run[0].run} shows it"
 
 
 def _rows(count: int) -> str:
     return f"{count} row{'s' if count != 1 else ''}"
 
 
-def _extent(run: Run) -> tuple[int, int]:
-    """Rows and replicates."""
-    return len(run), taken(run[0])
+def _extent(run: Run) -> tuple[int, int, float]:
+    """Rows, replicates and budget."""
+    return len(run), taken(run[0]), float(run[0].facts["budget_s"])
 
 
 def taken(record: Measurement) -> int:

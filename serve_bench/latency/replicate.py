@@ -20,7 +20,7 @@ from serve_bench.latency import cores
 from serve_bench.latency.clock import calibrate, calibrate_copy
 from serve_bench.latency.conditions import Conditions, Seconds
 from serve_bench.latency.hanging import hangs_after_s, limit_after
-from serve_bench.latency.schedule import allot, plan_rounds
+from serve_bench.latency.schedule import allot, cost_ns, plan_rounds
 from serve_bench.latency.subject import Subject, Taken
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ class Replicate:
     seconds: Seconds
     before: Mapping[int, Taken] = field(default_factory=dict)
     """What earlier replicates took of these subjects; those that have none yet may be left out."""
+    runs: Mapping[int, int] = field(default_factory=dict)
+    """Timed runs of each subject, as an earlier replicate had them; without them as many as fit the budget."""
+    planned: dict[int, int] = field(default_factory=dict)
+    """Timed runs that each subject was to have."""
+    planned_ns: float = 0.0
+    """What they were to take, untimed runs included."""
     taken: dict[int, Taken] = field(default_factory=dict)
     over_ns: float = 0.0
     gpu_rounds: list[dict[str, Any]] = field(default_factory=list)
@@ -255,8 +261,12 @@ class Replicate:
         run_ns = [median(self._before(i).latencies_ns) or self._run_ns[i] for i in alive]
         share = allot(run_ns, budget_ns, self.conditions.least, self.conditions.most)
         self.over_ns = share.over_ns
+        kept = [self.runs.get(i, 0) for i in alive]
+        runs = tuple(kept) if alive and all(kept) else share.runs
+        self.planned = dict(zip(alive, runs, strict=True))
+        self.planned_ns = sum(cost_ns(t, n) for t, n in zip(run_ns, runs, strict=True))
         offsets = dict.fromkeys(alive, self.number * self.conditions.most)
-        for visit in plan_rounds(share.runs, run_ns, self.rng):
+        for visit in plan_rounds(runs, run_ns, self.rng):
             i = alive[visit.cell]
             self._note_machine(visit.round)
             subject, taken = self.subjects[i], self.taken[i]

@@ -31,7 +31,7 @@ from serve_bench.latency import gpu_state
 from serve_bench.latency.clock import Settled, settle, timed_runs
 from serve_bench.latency.conditions import Conditions, Seconds, lanes_of
 from serve_bench.latency.cores import topology
-from serve_bench.latency.enough import Width, comparable, ended, share_s, spent_s, width
+from serve_bench.latency.enough import Width, comparable, ended, fits, pace, share_s, spent_s, width
 from serve_bench.latency.peak import with_peaks
 from serve_bench.latency.replicate import Lost, Replicate, median
 from serve_bench.latency.run_facts import MEASUREMENTS
@@ -188,7 +188,8 @@ def _replicates(
 ) -> dict[str, Any]:
     """All replicates; fills `taken` and returns the facts of the run."""
     rng, seconds, number, over_ns, void = random.Random(run.seed), Seconds(), 0, 0.0, 0
-    found, first_set_up = None, 0.0
+    found, first_set_up, meant_s = None, 0.0, 0.0
+    kept: dict[int, int] = {}
     adaptive = run.precision_of_ratio > 0 and comparable(s for s, t in zip(subjects, taken, strict=True) if not t.error)
     gpu_rounds: list[dict[str, Any]] = []
     calibration: list[list[int]] = []
@@ -214,6 +215,8 @@ def _replicates(
         if not share and further:
             break
         bar.advance(min(number, run.replicates), run.replicates, _said(number, run.replicates, found))
+        slower = pace(seconds.get("measuring", 0.0), meant_s)
+        kept_s = slower * sum(cost_ns(median(taken[i].latencies_ns), kept.get(i, 0)) for i in running) / 1e9
         replicate = Replicate(
             number=number,
             subjects=running,
@@ -221,9 +224,10 @@ def _replicates(
             rng=rng,
             seconds=seconds,
             before={i: taken[i] for i in running},
+            runs=kept if fits(kept_s, run.budget_s, spent, number, run.replicates) else {},
         )
         try:
-            replicate.run(workers, share * 1e9)
+            replicate.run(workers, share / slower * 1e9)
         except Lost as lost:
             void += 1
             for i in lost.culprits:
@@ -232,6 +236,8 @@ def _replicates(
         for i, new in replicate.taken.items():
             taken[i].error = new.error
             taken[i].add(new)
+        meant_s += replicate.planned_ns / 1e9
+        kept = kept or (replicate.planned if number else {})
         over_ns += replicate.over_ns if number < run.replicates else 0.0
         gpu_rounds += replicate.gpu_rounds
         calibration += replicate.calibration
@@ -245,6 +251,7 @@ def _replicates(
         "replicates_taken": number,
         "spent_s": round(timed, 3),
         "over_budget_s": round(over_s, 3),
+        "set_up_counted_s": round(spent - timed, 3) if adaptive else 0.0,
         "seconds": {part: round(value, 3) for part, value in seconds.items()},
         "void_replicates": void,
         "set_up_at_a_time": conditions.lanes,

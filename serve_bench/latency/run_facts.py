@@ -45,6 +45,8 @@ class RunFacts:
     """Real ones, that the batches were taken from."""
     replicates_taken: int | None = None
     over_budget_s: float = 0.0
+    set_up_counted_s: float = 0.0
+    """Set-up that the budget was charged with: of further replicates, and of the first ones beyond what is free."""
     precision_of_ratio: float = 0.0
     ended_by: str = ""
     wider_ratios: int = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
@@ -95,7 +96,7 @@ def quantile(samples: Sequence[float], p: float) -> float:
 def bounded_quantile(samples: Sequence[float], p: float, confidence: float = CONFIDENCE) -> Quantile | None:
     """Quantile with its bounds, or None where the samples are too few to bear it (`least_samples`).
 
-    The bounds take the runs as independent draws; what differs between replicates is the ratio's interval's affair.
+    The bounds take the samples as independent draws: see `replicated_quantile` for runs of several replicates.
     """
     n = len(samples)
     if n < least_samples(p, confidence):
@@ -103,6 +104,33 @@ def bounded_quantile(samples: Sequence[float], p: float, confidence: float = CON
     low, high = bound_ranks(n, p, confidence)
     ordered = sorted(samples)
     return Quantile(quantile(ordered, p), float(ordered[max(low, 1) - 1]), float(ordered[high - 1]))
+
+
+def replicated_quantile(
+    samples: Sequence[float], replicates: Sequence[int], p: float, confidence: float = CONFIDENCE
+) -> Quantile | None:
+    """`bounded_quantile` of runs of which those of one replicate are alike: no bound is narrower, most are wider.
+
+    The share F of runs below the quantile is a ratio of sums over R replicates, of bᵣ runs below among nᵣ. Its variance
+    is v = R/(R − 1)·Σ(bᵣ − F·nᵣ)²/n² (Cochran, Sampling Techniques, 3rd ed., §6.3), and the bounds are the sample
+    quantiles of p ∓ t·√v, t being Student's of R − 1 degrees of freedom (Woodruff, JASA 47, 1952). Each bound holds
+    alone. A run that equals the quantile counts half.
+    """
+    found = bounded_quantile(samples, p, confidence)
+    count = len(set(replicates))
+    if found is None or count < 2:
+        return found
+    below: dict[int, float] = {}
+    runs = Counter(replicates)
+    for value, replicate in zip(samples, replicates, strict=True):
+        below[replicate] = below.get(replicate, 0.0) + (value < found.value) + 0.5 * (value == found.value)
+    n = len(samples)
+    share = sum(below.values()) / n
+    squares = sum((below[r] - share * runs[r]) ** 2 for r in runs)
+    half = t_quantile(confidence, count - 1) * math.sqrt(count / (count - 1) * squares) / n
+    ordered = sorted(samples)
+    low, high = (quantile(ordered, min(max(p + side * half, 0.0), 1.0)) for side in (-1, 1))
+    return Quantile(found.value, min(found.low, low), max(found.high, high))
 
 
 # ── Student's t ───────────────────────────────────────────────────────────────────────────────────────────────────────

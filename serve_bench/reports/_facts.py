@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from export.bundle.types import DatasetFacts, Measurement, Recipe
 from serve_bench.latency import drift, stats, twin
-from serve_bench.latency.enough import FIRST_SHARE
+from serve_bench.latency.enough import FIRST_SHARE, USUAL_PACE
 from serve_bench.latency.gpu_state import held_text
 from serve_bench.latency.records import taken
 from serve_bench.latency.run_conditions import MACHINE
-from serve_bench.latency.schedule import cost_ns
+from serve_bench.latency.schedule import cost_ns, most_runs, runs_within
 from serve_bench.reports import _format as show
 
 if TYPE_CHECKING:
@@ -153,11 +153,13 @@ def measuring_facts(run: Sequence[Measurement], *, given: bool) -> Iterator[tupl
         return
     first, facts = run[0], run[0].facts
     yield "Run", f"{first.run}, {first.started}"
-    yield "Design", f"{taken(first)} replicates, {facts['rounds']} interleaved rounds each, seed {facts['seed']}"
+    yield "Design", f"{taken(first)} replicates, up to {facts['rounds']} interleaved rounds each, seed {facts['seed']}"
     yield "Ended by", _ended(facts)
     over = facts.get("over_budget_s", 0)
     exceeded = f", {over:.1f} s over it for the least number of runs" if over else ""
-    yield "Budget", f"{facts['budget_s']:g} s asked, {facts['spent_s']:.1f} s spent{exceeded}"
+    counted = facts.get("set_up_counted_s", 0.0)
+    set_up = f", and {counted:.1f} s of set-up that counts" if counted else ""
+    yield "Budget", f"{facts['budget_s']:g} s asked, {facts['spent_s']:.1f} s of runs spent{set_up}{exceeded}"
     if short := tails(run):
         yield TAILS, short
     if said := aa_text(run):
@@ -273,11 +275,15 @@ def _against_itself(check: twin.Check) -> str:
 
 
 def _budget_s(rows: Sequence[Measurement], wanted: int) -> float:
-    """Seconds, to two digits, in which each of `rows` comes to `wanted` runs where nothing else is measured."""
+    """Seconds, to two digits, in which each of `rows` comes to `wanted` runs where nothing else is measured: time is
+    shared out equally, so that the others take as long as the slowest, or what their most runs take."""
     facts = rows[0].facts
     replicates = int(facts["replicates"])
-    each = math.ceil(wanted / replicates)
-    needed_s = sum(replicates * cost_ns(statistics.median(r.latencies_ns), each) for r in rows) / 1e9
+    each, most = math.ceil(wanted / replicates), most_runs(replicates)
+    medians = [statistics.median(r.latencies_ns) for r in rows]
+    level = max(cost_ns(median, each) for median in medians)
+    runs = [min(max(runs_within(median, level), each), most) for median in medians]
+    needed_s = USUAL_PACE * replicates * sum(map(cost_ns, medians, runs)) / 1e9
     whole = needed_s / (FIRST_SHARE if facts.get("precision_of_ratio") else 1.0)
     return float(f"{1.05 * whole:.1e}") or 0.1
 

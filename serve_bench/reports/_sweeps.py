@@ -157,6 +157,7 @@ def _beside(points: Sequence[SweepPoint], axis: str, costs: Collection[int]) -> 
 def _row(point: SweepPoint, artifact: Artifact | None, ratio: Interval | None, delta: float, *, last: bool) -> SweepRow:
     each = point.counted()
     counted = list(chain.from_iterable(each))
+    drawn_with = point.counted_replicates()
     return SweepRow(
         label=label(artifact, point.backend, point.device),
         artifact=point.artifact,
@@ -168,8 +169,8 @@ def _row(point: SweepPoint, artifact: Artifact | None, ratio: Interval | None, d
         threads=point.threads,
         length=point.length,
         processes=point.processes,
-        p50=stats.bounded_quantile(counted, 0.5),
-        p90=stats.bounded_quantile(counted, 0.9),
+        p50=stats.replicated_quantile(counted, drawn_with, 0.5),
+        p90=stats.replicated_quantile(counted, drawn_with, 0.9),
         of_processes=tuple(stats.bounded_quantile(own, 0.5) for own in each) if len(each) > 1 else (),
         throughput=point.throughput(),
         ratio=ratio,

@@ -44,7 +44,7 @@ def warnings(rows: Sequence[Row]) -> Iterator[str]:
         deltas = ", ".join(f"{show.percent(delta)} at {where}" for where, delta in wide.items())
         yield (
             f"The machine was not steady: δ is {deltas}, and a smaller difference is not told apart. "
-            "Measure again on a quiet machine, or for longer: --budget, which more replicates fit in."
+            "Measure again on a quiet machine, or with a larger --budget: more replicates fit in it."
         )
     medians = [stats.medians_by_replicate(r.latencies_ns, r.of_replicate) for r in rows if r.of_replicate]
     found = drift.drift(medians)
@@ -125,7 +125,7 @@ def _order(rows: Sequence[Row]) -> Iterator[str]:
     yield (
         f"Within a replicate the last round took {how} than the first "
         f"(95 % interval {show.percent(found.low - 1)} to {show.percent(found.high - 1)}): "
-        "every backend is visited in every round, so ratios stand."
+        "the rounds of all backends are mixed alike, so ratios stand."
     )
 
 

@@ -166,7 +166,9 @@ def _row(
     base: Mapping[int, float] | None,
     delta: float,
 ) -> Row:
-    found = {name: stats.bounded_quantile(record.latencies_ns, p) for name, p in QUANTILES.items()}
+    found = {
+        name: stats.replicated_quantile(record.latencies_ns, record.replicates, p) for name, p in QUANTILES.items()
+    }
     quantiles = {name: q for name, q in found.items() if q is not None}
     ratio, word = None, ""
     if medians and base:

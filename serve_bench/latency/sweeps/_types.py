@@ -96,6 +96,16 @@ class SweepPoint:
                 latencies += inside(runs, window)
         return found
 
+    def counted_replicates(self) -> list[int]:
+        """The replicate of each latency of `counted`, process after process."""
+        if not self.windows:
+            return list(self.replicates)
+        found: list[list[int]] = [[] for _ in range(self.processes)]
+        for window in self.windows:
+            for replicates, runs in zip(found, self.runs_of(window.replicate), strict=True):
+                replicates += [window.replicate] * len(inside(runs, window))
+        return [replicate for process in found for replicate in process]
+
     def ns_per_sample(self) -> dict[int, float]:
         """Time a sample by replicate: median latency over batch, or length of the window over the samples that were
         answered in it by all processes."""

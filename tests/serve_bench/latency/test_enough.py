@@ -79,6 +79,30 @@ def test_set_up_beyond_a_third_of_the_budget_leaves_less_for_further_replicates(
     assert spent(14.0, further=False) == 18.0 + 3.0, "the first ones share what was meant for them"
 
 
+def test_ten_seconds_of_set_up_are_free_whatever_the_budget():
+    assert enough.spent_s(2.0, 9.0, 9.0, 5.0, further=True) == 2.0
+    assert enough.spent_s(2.0, 12.0, 12.0, 5.0, further=True) == 2.0 + 2.0
+
+
+def test_what_replicates_take_beyond_their_share_is_planned_for():
+    assert enough.pace(0.0, 0.0) == enough.USUAL_PACE
+    assert enough.pace(6.0, 4.0) == 1.5
+    assert enough.pace(3.0, 4.0) == 1.0
+
+
+def test_a_replicate_has_as_many_runs_as_those_before_it_where_the_budget_allows():
+    # 30 s less 21 s spent leave 4.5 s for each of two
+    assert enough.fits(4.9, 30.0, 21.0, 8, 10)
+    assert not enough.fits(5.0, 30.0, 21.0, 8, 10)
+    assert enough.fits(5.0, 30.0, 30.0, 10, 10), "a further one was asked for its share already"
+
+
+def test_a_slow_replicate_is_made_up_for_by_further_ones_and_not_by_the_next():
+    assert enough.share_s(30.0, 9.0, 2, 10, adaptive=True) == pytest.approx(1.8)
+    assert enough.share_s(30.0, 28.0, 8, 10, adaptive=True) == pytest.approx(1.0)
+    assert enough.share_s(30.0, 9.0, 2, 10, adaptive=False) == pytest.approx(21 / 8)
+
+
 def test_a_run_says_what_ended_it():
     narrow, wide = enough.Width(0.01, 1, 0, 3), enough.Width(0.05, 1, 2, 3)
     assert enough.ended(narrow, 0.02, "x", 10, 10)["ended_by"] == "precision"

@@ -513,3 +513,12 @@ def test_a_twin_that_dies_leaves_the_run_and_says_why():
     checks = list(twin.checks(records))
     assert [(check.ratio, check.word) for check in checks] == [(None, ""), (None, "")]
     assert all("SIGSEGV" in check.error for check in checks)
+
+
+def test_replicates_after_the_first_have_equally_many_runs():
+    """The first is planned by what was seen in warm-up, which here is a third of what a run takes."""
+    records = measure(FakeWorkers(warm_factor=1 / 3), budget_s=60.0, replicates=5)
+    for record in records:
+        counts = Counter(record.replicates)
+        assert len({counts[number] for number in range(1, 5)}) == 1
+    assert any(Counter(r.replicates)[0] != Counter(r.replicates)[1] for r in records)

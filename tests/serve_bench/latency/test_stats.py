@@ -100,6 +100,7 @@ def test_bounds_enclose_the_quantile_and_ignore_the_largest_sample(values):
 @pytest.mark.parametrize(("count", "p"), [(10, 0.5), (63, 0.9), (661, 0.99)])
 def test_no_quantile_of_too_few_samples(count, p):
     assert stats.bounded_quantile([1.0] * count, p) is None
+    assert stats.replicated_quantile([1.0] * count, [0] * count, p) is None
     assert stats.bounded_quantile([1.0] * (count + 1), p) is not None
 
 
@@ -250,3 +251,37 @@ def test_twins_are_called_different_in_fewer_than_five_per_cent():
 )
 def test_the_word_of_an_interval(interval, said):
     assert stats.word(interval, 0.01) == said
+
+
+def test_bounds_of_replicates_that_are_alike_are_those_of_independent_runs():
+    values = [float(x) for x in range(40)]
+    mixed = [x % 4 for x in range(40)]
+    assert stats.replicated_quantile(values, mixed, 0.5) == stats.bounded_quantile(values, 0.5)
+    assert stats.replicated_quantile(values, [0] * 40, 0.5) == stats.bounded_quantile(values, 0.5)
+
+
+def test_bounds_reach_as_far_as_replicates_lie_apart():
+    """Ten replicates of ten runs, 100 to 109 in seven and 200 to 209 in three. The median is 107: of the seven 7.5 runs
+    lie below it (one counts half), of the three none, so that F = 0.525, Σ(bᵣ − 10·F)² = 7·2.25² + 3·5.25² = 118.125,
+    v = 10/9·118.125/100² and t₉(0.99) = 2.8214: p ∓ 0.3232, the 17.68 % and 82.32 % quantiles."""
+    values = [100.0 + i for _ in range(7) for i in range(10)] + [200.0 + i for _ in range(3) for i in range(10)]
+    replicates = [r for r in range(10) for _ in range(10)]
+    found = stats.replicated_quantile(values, replicates, 0.5)
+    assert found == (107.0, 102.0, 204.0)
+    alone = stats.bounded_quantile(values, 0.5)
+    assert alone.high < 110 < found.high
+
+
+def test_bounds_over_replicates_hold_where_those_of_independent_runs_do_not():
+    rng = random.Random(5)
+    held, alone = 0, 0
+    replicates = [r for r in range(10) for _ in range(30)]
+    for _ in range(300):
+        centres = [rng.gauss(0, 1) for _ in range(10)]
+        values = [centres[r] + rng.gauss(0, 0.3) for r in replicates]
+        low, high = stats.replicated_quantile(values, replicates, 0.5)[1:]
+        held += low <= 0 <= high
+        low, high = stats.bounded_quantile(values, 0.5)[1:]
+        alone += low <= 0 <= high
+    assert held >= 0.96 * 300
+    assert alone <= 0.6 * 300
