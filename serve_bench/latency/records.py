@@ -115,7 +115,8 @@ def also_kept(runs: Sequence[Run]) -> str:
     run, which = (newest, "the newer ") if newer else (larger, "")
     (rows, replicates, asked_s), (widest, most, short_s) = _extent(run), _extent(shown)
     which += f"run {run[0].run} of {run[0].started}, {replicates} replicates, {_rows(rows)}, {asked_s:g} s asked"
-    return f"{which} (the run shown has {most}, {widest}, {short_s:g} s); pipeline report BUNDLE --run {run[0].run} shows it"
+    has = f"{most}, {widest}, {short_s:g} s"
+    return f"{which} (the run shown has {has}); pipeline report BUNDLE --run {run[0].run} shows it"
 
 
 def _rows(count: int) -> str:

@@ -127,7 +127,7 @@ def test_the_latest_of_several_that_match():
 def test_a_larger_run_behind_the_one_that_is_shown_is_named():
     larger = [record("a", 1), record("a", 8)]
     assert also_kept(whole_runs(bundle(*larger, small("b")))) == (
-        "run a of 2026-01-01T00:00:00+00:00, 10 replicates, 2 rows, 15 s asked (the run shown has 2, 1, 15 s); "
+        "run a of 2026-01-01T00:00:00+00:00, 10 replicates, 2 rows, 15 s asked (the run shown has 2, 1, 2 s); "
         "pipeline report BUNDLE --run a shows it"
     )
     before = replace(small("b"), started="2025-12-31T00:00:00+00:00")
@@ -146,8 +146,8 @@ def test_a_newer_run_is_named_where_an_older_one_is_shown():
     whole = bundle(record("a", 1), record("a", 8), small("b"))
     show(whole, whole_runs(whole)[0])
     assert also_kept(whole_runs(whole)) == (
-        "the newer run b of 2026-01-02T00:00:00+00:00, 2 replicates, 1 row, 15 s asked (the run shown has 10, 2, 15 s); "
-        "pipeline report BUNDLE --run b shows it"
+        "the newer run b of 2026-01-02T00:00:00+00:00, 2 replicates, 1 row, 2 s asked (the run shown has 10, 2, "
+        "15 s); pipeline report BUNDLE --run b shows it"
     )
 
 

@@ -155,7 +155,9 @@ def test_a_smaller_run_is_shown_and_the_larger_one_named():
     quick = replace(first[0], run="run2", facts=first[0].facts | {"cells": 1})
     summary = summarise(whole(measurement=[*first, quick]))
     assert (summary.run, len(summary.rows)) == ("run2", 1)
-    assert dict(summary.measuring)["Also kept"].startswith("run run1 of 2026-01-01T00:00:00+00:00, 2 replicates and 3")
+    assert dict(summary.measuring)["Also kept"].startswith(
+        "run run1 of 2026-01-01T00:00:00+00:00, 2 replicates, 3 rows"
+    )
     again = summarise(whole(measurement=[*first, quick], shown=[{"run": "run1", "newest": "run2"}]))
     assert (again.run, len(again.rows)) == ("run1", 3)
     assert "Also kept" not in dict(again.measuring)
