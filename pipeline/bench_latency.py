@@ -31,7 +31,7 @@ from serve_bench.worker import Workers
 
 RESULTS = ROOT / "results" / "latency.json"
 WORK = ROOT / "results" / ".work" / "latency.jsonl"
-RULES = 3
+RULES = 4
 IDLE, LOADED = "A/A, second core idle", "A/A, second core loaded"
 REPEAT = "repeat"
 RUNS = {

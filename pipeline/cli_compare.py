@@ -22,7 +22,7 @@ from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, ORDER, Percent, s
     is_flag=False,
     flag_value=3,
     metavar="N",
-    help="Measure both bundles N times (without a number: 3), taking turns, instead of comparing what was measured.",
+    help="Measure both bundles N times, taking turns, instead of comparing what was measured; as the last word: 3.",
 )
 @click.option("--anyway", is_flag=True, help="Compare unlike environments and other models too.")
 @DEVICE

@@ -166,6 +166,8 @@ def alternate(
     first: list[Side] = []
     second: list[Side] = []
     options = replace(options, no_peak=True, shown=False)
+    if few := _few(pairs):
+        progress.note(f"an interval over {pairs} pairs is wide{few}")
     with _shown_again({base, new}, progress):
         for pair in range(pairs):
             turns = ((base, first), (new, second))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from export.bundle.errors import UsageError
+from export.bundle.errors import UsageError, some
 from export.bundle.kinds import environments
 from export.bundle.store import Bundle
 from export.bundle.types import Measurement, from_json, to_json
@@ -63,7 +63,9 @@ def _of_bundle(path: Path) -> Side:
     bundle = Bundle.open(path)
     runs = whole_runs(bundle)
     if not runs:
-        raise UsageError(f"{path}: holds no measurements; take some with `pipeline bench {path}`")
+        damaged = bundle.damaged()
+        lost = f" that can be read ({some(damaged)} damaged)" if damaged else ""
+        raise UsageError(f"{path}: holds no measurements{lost}; take some with `pipeline bench {path}`")
     here = runs[-1][0].environment
     same = [run for run in runs if run[0].environment == here]
     return _side(bundle, same)

@@ -78,5 +78,7 @@ def _sweep(
     for name in names:
         over = next((p.facts["over_budget_s"] for p in points if p.sweep == name), 0)
         if over >= 0.05:
-            progress.note(f"sweep {name} took {over:.1f} s more than its budget: every point has its least of runs")
+            progress.note(
+                f"sweep {name} took {over:.1f} s more than its budget, for the least of runs that a point has"
+            )
     return points

@@ -236,6 +236,8 @@ def print_comparison(found: Any, *, gate: Mapping[str, Any] | None, as_json: boo
             print(f"only in {name}: {backend} at batch {', '.join(some)}")
     for note in found.notes:
         print(note)
+    if gate is not None:
+        print(f"gate at {100 * gate['share']:g}%: {'passed' if gate['passed'] else 'closed'}")
 
 
 def print_doctor(statuses: Sequence[Any], *, as_json: bool) -> None:
