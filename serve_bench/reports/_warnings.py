@@ -43,8 +43,8 @@ def warnings(rows: Sequence[Row]) -> Iterator[str]:
     if wide:
         deltas = ", ".join(f"{show.percent(delta)} at {where}" for where, delta in wide.items())
         yield (
-            f"The machine was not steady: δ is above {show.percent(WIDE_DELTA, 0)} ({deltas}), and a smaller difference "
-            "is not told apart. "
+            f"The machine was not steady: δ is above {show.percent(WIDE_DELTA, 0)} ({deltas}), and a smaller "
+            "difference is not told apart. "
             "Measure again on a quiet machine, or with a larger --budget: more replicates fit in it."
         )
     medians = [stats.medians_by_replicate(r.latencies_ns, r.of_replicate) for r in rows if r.of_replicate]

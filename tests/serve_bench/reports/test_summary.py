@@ -197,7 +197,7 @@ def test_a_wide_delta_and_warm_ups_that_did_not_settle_are_warned_of():
     assert summary.rows[0].delta > 0.1
     (warning,) = summary.warnings
     assert warning.startswith("The machine was not steady: δ is above 10 % (")
-    assert " % at batch 1, and" in warning
+    assert " % at batch 1), and" in warning
 
 
 def test_a_machine_that_slowed_down_is_warned_of():
