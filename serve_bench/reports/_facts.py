@@ -260,10 +260,11 @@ def tails(run: Sequence[Measurement]) -> str:
 def aa_text(run: Sequence[Measurement]) -> str:
     """ "eager, timed twice under two names, against itself: 1.00× [0.99, 1.01] at batch 1 (indistinguishable)"; empty
     without a twin."""
+    found: dict[str, list[str]] = {}
+    for check in twin.checks(run):
+        found.setdefault(check.backend, []).append(_against_itself(check))
     return "; ".join(
-        f"{name}, timed twice under two names, against itself: "
-        + ", ".join(_against_itself(check) for check in twin.checks(run) if check.backend == name)
-        for name in dict.fromkeys(check.backend for check in twin.checks(run))
+        f"{name}, timed twice under two names, against itself: {', '.join(s)}" for name, s in found.items()
     )
 
 

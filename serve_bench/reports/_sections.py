@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from export.bundle.store import Bundle
-from export.bundle.types import Json, to_json
+from export.bundle.types import Json, Measurement, to_json
 from serve_bench.cells import label
 from serve_bench.latency import cold, stats
 from serve_bench.reports import _format as show
@@ -36,7 +36,7 @@ class Section:
     """SVG and caption of each, for the HTML report."""
 
 
-def cold_start(bundle: Bundle) -> Iterator[Section]:
+def cold_start(bundle: Bundle, run: Sequence[Measurement]) -> Iterator[Section]:
     """From process start to first answer, the quickest median first."""
     records = cold.latest(bundle)
     if not records:
@@ -64,9 +64,9 @@ def cold_start(bundle: Bundle) -> Iterator[Section]:
     )
 
 
-def transfers(bundle: Bundle) -> Iterator[Section]:
+def transfers(bundle: Bundle, run: Sequence[Measurement]) -> Iterator[Section]:
     """Copying in and out of a GPU, form by form."""
-    found = _transfers.transfers(bundle)
+    found = list(_transfers.of_run(run, {a.sha256: a for a in bundle.artifacts}))
     if found:
         yield Section(
             key="transfers",
@@ -82,7 +82,7 @@ def _span(values: tuple[int, ...]) -> str:
     return show.bounded(stats.Quantile(stats.quantile(values, 0.5), min(values), max(values)))
 
 
-KINDS: tuple[Callable[[Bundle], Iterator[Section]], ...] = (transfers, cold_start)
+KINDS: tuple[Callable[[Bundle, Sequence[Measurement]], Iterator[Section]], ...] = (transfers, cold_start)
 RECORDS: Mapping[str, type] = {
     "transfers": _transfers.Transfer,
     "cold_start": cold.ColdStart,
@@ -90,6 +90,6 @@ RECORDS: Mapping[str, type] = {
 """By key, what the `data` of a section is a list of."""
 
 
-def sections(bundle: Bundle) -> tuple[Section, ...]:
-    """Those whose records the bundle holds."""
-    return tuple(section for kind in KINDS for section in kind(bundle))
+def sections(bundle: Bundle, run: Sequence[Measurement]) -> tuple[Section, ...]:
+    """Those whose records the bundle holds; `run` is the one that the report shows."""
+    return tuple(section for kind in KINDS for section in kind(bundle, run))

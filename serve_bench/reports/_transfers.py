@@ -6,11 +6,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from export.bundle.store import Bundle
 from export.bundle.types import Artifact, Measurement
 from serve_bench.cells import label
 from serve_bench.latency import stats
-from serve_bench.latency.records import whole_runs
 from serve_bench.reports import _format as show
 
 TITLE = "Transfers"
@@ -72,12 +70,6 @@ def of_run(run: Sequence[Measurement], artifacts: Mapping[str, Artifact]) -> Ite
             high_ns=high,
             share=value / statistics.median(host.values()),
         )
-
-
-def transfers(bundle: Bundle) -> list[Transfer]:
-    """Of the run that the report shows."""
-    runs = whole_runs(bundle)
-    return list(of_run(runs[-1], {a.sha256: a for a in bundle.artifacts})) if runs else []
 
 
 def cells(found: Transfer) -> tuple[str, ...]:

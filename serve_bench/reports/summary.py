@@ -67,7 +67,7 @@ def summarise(bundle: Bundle) -> Summary:
         history=manifest.training.history,
         fit=tuple(tuple(point) for point in manifest.training.facts.get("fit", ())),
         axes=(manifest.inputs[0].name, manifest.outputs[0].name),
-        sections=sections(bundle),
+        sections=sections(bundle, run),
         roofline=_ceiling.roofline(bundle, run, rows),
         sweeps=swept,
         conditions=conditions_of(run[0]) if run else None,

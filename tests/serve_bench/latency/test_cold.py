@@ -97,8 +97,8 @@ def test_the_report_shows_the_last_run_with_the_quickest_first():
     bundle.artifacts = [cell.artifact for cell in CELLS]
     starts(Workers(), bundle)
     records = starts(Workers(dies=[("open", "eager", None)]), bundle)
-    (section,) = _sections.cold_start(bundle)
+    (section,) = _sections.cold_start(bundle, ())
     assert [row[0] for row in section.rows] == ["onnxruntime-cpu", "eager"]
     assert section.rows[1][1].startswith("not started: ")
     assert {r["run"] for r in section.data} == {records[0].run}
-    assert list(_sections.cold_start(FakeBundle())) == []
+    assert list(_sections.cold_start(FakeBundle(), ())) == []

@@ -32,7 +32,7 @@ RUN = [
 
 def test_copying_is_the_difference_of_the_boundaries_within_each_replicate():
     """Differences of 40, 42 and 40: mean 122/3, standard deviation 2/√3, t₂(0.975) = 4.3027."""
-    (found,) = _transfers.transfers(whole(measurement=RUN))
+    (found,) = _transfers.of_run(RUN, {a.sha256: a for a in (PROGRAM, ONNX, HALF)})
     assert (found.label, found.batch) == ("eager cuda", 1)
     half = 4.302653 * (2 / 3**0.5) / 3**0.5
     assert (found.copying_ns, found.low_ns, found.high_ns) == pytest.approx(
