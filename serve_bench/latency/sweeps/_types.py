@@ -88,23 +88,20 @@ class SweepPoint:
 
     def counted(self) -> list[list[int]]:
         """Latencies that count, of each process: those that lie inside the windows; without windows all of them."""
-        if not self.windows:
-            return [list(self.latencies_ns)] if self.latencies_ns else []
-        found: list[list[int]] = [[] for _ in range(self.processes)]
-        for window in self.windows:
-            for latencies, runs in zip(found, self.runs_of(window.replicate), strict=True):
-                latencies += inside(runs, window)
-        return found
+        return [[latency for latency, _ in process] for process in self._counted()]
 
     def counted_replicates(self) -> list[int]:
         """The replicate of each latency of `counted`, process after process."""
+        return [replicate for process in self._counted() for _, replicate in process]
+
+    def _counted(self) -> list[list[tuple[int, int]]]:
         if not self.windows:
-            return list(self.replicates)
-        found: list[list[int]] = [[] for _ in range(self.processes)]
+            return [list(zip(self.latencies_ns, self.replicates, strict=True))] if self.latencies_ns else []
+        found: list[list[tuple[int, int]]] = [[] for _ in range(self.processes)]
         for window in self.windows:
-            for replicates, runs in zip(found, self.runs_of(window.replicate), strict=True):
-                replicates += [window.replicate] * len(inside(runs, window))
-        return [replicate for process in found for replicate in process]
+            for process, runs in zip(found, self.runs_of(window.replicate), strict=True):
+                process += [(latency, window.replicate) for latency in inside(runs, window)]
+        return found
 
     def ns_per_sample(self) -> dict[int, float]:
         """Time a sample by replicate: median latency over batch, or length of the window over the samples that were
