@@ -1,19 +1,18 @@
 """`make bench-latency`: can two latencies be told apart, and only where they differ? In pieces, each trial kept.
 
 Every trial is a line of a file that is not committed; what has been done by the same rules on the same machine is not
-done again. The machine must be otherwise idle: what loads it, does so as part of a trial.
+done again. The machine must be otherwise idle: what loads it, does so as part of a trial. `--calm` waits for the host
+too: a trial begins only in a calm spell, and counts only where the host was calm behind it as well.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,40 +23,14 @@ from export.bundle.files import locked, write_atomic
 from export.bundle.store import Bundle
 from export.bundle.types import from_json, to_json
 from pipeline import latency_trials as trials
+from pipeline.calm import is_calm, probe, wait
+from pipeline.latency_figures import IDLE, LOADED, REPEAT, RUNS, Done, document, markdown, rows
 from pipeline.results import ROOT
-from pipeline.runs_apart import GATE, PLANTED, apart
-from serve_bench.latency.schedule import BUDGET_S
 from serve_bench.worker import Workers
 
 RESULTS = ROOT / "results" / "latency.json"
 WORK = ROOT / "results" / ".work" / "latency.jsonl"
 RULES = 4
-IDLE, LOADED = "A/A, second core idle", "A/A, second core loaded"
-REPEAT = "repeat"
-RUNS = {
-    IDLE: 100,
-    LOADED: 400,
-    "delay +5 %": 20,
-    "delay +0.3 %": 20,
-    "extra nodes": 20,
-    REPEAT: 5,
-    "agreement": 5,
-    "bench": 3,
-    "overhead": 5,
-}
-"""How often each is done; a run under two names is two trials, one for each of its batches."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Done:
-    """One trial as the file holds it."""
-
-    name: str
-    number: int
-    seconds: float
-    value: Any
-    """Trials of `latency_trials`, or figures by name."""
-    key: str
 
 
 def key_of(bundle: Bundle) -> str:
@@ -75,6 +48,12 @@ def kept(path: Path, key: str) -> list[Done]:
         if done.key == key:
             found.append(done)
     return found
+
+
+def in_calm(done: Sequence[Done]) -> list[Done]:
+    """Those of a calm host, by the best it has shown in any of them."""
+    known = [p for d in done for p in d.host]
+    return [d for d in done if d.host and all(is_calm(p, known) for p in d.host)]
 
 
 def jobs(bundle: Bundle, workers: Workers, folder: Path) -> dict[str, Callable[[int], Any]]:
@@ -107,153 +86,6 @@ def order() -> Iterator[tuple[str, int]]:
     yield from ((name, n) for _, name, n in sorted(places))
 
 
-def pairs_of(done: Sequence[Done]) -> list[trials.Trial]:
-    return [from_json(trials.Trial, value) for d in done for value in d.value]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One figure of the table."""
-
-    name: str
-    measured: str
-    promised: str
-    held: bool
-
-
-def rows(done: Sequence[Done]) -> Iterator[Row]:
-    """Figures of what is there so far."""
-    by_name = {name: [d for d in done if d.name == name] for name in RUNS}
-    for name in (IDLE, LOADED):
-        if found := pairs_of(by_name[name]):
-            yield from _same(name, found, len(by_name[name]))
-    for name, wanted in (("delay +5 %", "slower"), ("extra nodes", "slower"), ("delay +0.3 %", "indistinguishable")):
-        if found := pairs_of(by_name[name]):
-            right = sum(t.word == wanted for t in found)
-            off = statistics.median(abs(t.value / t.truth - 1) for t in found)
-            title = f"planted {name}" + (f" ({_percent(1 / found[0].truth - 1)})" if name == "extra nodes" else "")
-            yield Row(
-                name=title,
-                measured=f"{wanted} in {right} of {len(found)}; ratio off by {_percent(off, 2)} at the median",
-                promised="≥ 95 %",
-                held=right >= 0.95 * len(found),
-            )
-    if len(by_name[REPEAT]) > 1:
-        yield _repeated([d.value for d in by_name[REPEAT]])
-        yield from _compared([d.value["run"] for d in by_name[REPEAT] if "run" in d.value])
-    if by_name["agreement"]:
-        yield from _agreed([d.value for d in by_name["agreement"]])
-    if by_name["bench"]:
-        seconds = [d.value["seconds"] for d in by_name["bench"]]
-        text = f"{statistics.median(seconds):.0f} s, at most {max(seconds):.0f} s of {len(seconds)}"
-        name = f"the default `bench` over the CPU forms (budget {BUDGET_S:g} s)"
-        yield Row(name=name, measured=text, promised="≤ 60 s", held=max(seconds) <= 60)
-    if by_name["overhead"]:
-        added = statistics.median(d.value["added_ns"] for d in by_name["overhead"])
-        name = "what the measuring loop adds to a run"
-        yield Row(name=name, measured=f"{added:.0f} ns", promised="≤ 500 ns", held=added <= 500)
-
-
-def _same(name: str, found: Sequence[trials.Trial], runs: int) -> Iterator[Row]:
-    different, covering = sum(t.word != "indistinguishable" for t in found), sum(t.covers for t in found)
-    deltas = sorted(t.delta for t in found)
-    yield Row(
-        name=f"{name}: called different",
-        measured=f"{different} of {len(found)} trials in {runs} runs; δ {_percent(statistics.median(deltas))} "
-        f"at the median, {_percent(deltas[-1])} at most",
-        promised="≤ 5 %",
-        held=different <= 0.05 * len(found),
-    )
-    yield Row(
-        name=f"{name}: the 95 % interval covers 1",
-        measured=f"{covering} of {len(found)}",
-        promised="≥ 93 %",
-        held=covering >= 0.93 * len(found),
-    )
-
-
-def _repeated(runs: Sequence[Mapping[str, Mapping[str, float]]]) -> Row:
-    """The cell whose ratio leaves the median of the runs most, and how much the machine itself moved meanwhile."""
-    off = _off([run["ratios"] for run in runs])
-    worst = max(off, key=lambda cell: off[cell])
-    wide = sum(value > 0.03 for value in off.values())
-    machine = " and ".join(f"{name} {_percent(by)}" for name, by in _off([run["machine"] for run in runs]).items())
-    return Row(
-        name=f"{len(runs)} runs apart, at the defaults: ratio to eager off their median",
-        measured=f"{_percent(statistics.median(off.values()))} at the median of {len(off)} cells, "
-        f"{_percent(off[worst])} at most ({worst}); {wide} above 3 %. Meanwhile the machine moved: {machine}",
-        promised="≤ 3 % each",
-        held=wide == 0,
-    )
-
-
-def _compared(runs: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
-    """What `compare` says of those runs; nothing of fewer than two that hold what it reads."""
-    if len(runs) < 2:
-        return
-    found = apart(runs)
-    pairs = len(runs) * (len(runs) - 1)
-    yield Row(
-        name="`compare` of every two of these runs: called different",
-        measured=f"{found.different} of {found.ratios} ratios in {pairs} comparisons",
-        promised="≤ 5 %",
-        held=found.different <= 0.05 * found.ratios,
-    )
-    yield Row(
-        name=f"… a gate at {_percent(GATE, 0)} closes for one form made {_percent(PLANTED, 0)} slower",
-        measured=f"{found.found} of {found.planted}",
-        promised="≥ 95 %",
-        held=found.found >= 0.95 * found.planted,
-    )
-
-
-def _off(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """How far the values of each name that all runs have lie from their median at most, as a fraction."""
-    middles = {n: statistics.median(r[n] for r in runs) for n in runs[0] if all(n in r for r in runs)}
-    return {name: max(abs(run[name] / middle - 1) for run in runs) for name, middle in middles.items()}
-
-
-def _agreed(found: Sequence[Mapping[str, Mapping[str, float]]]) -> Iterator[Row]:
-    for runtime, other in ((r, o) for r, by in found[0].items() for o in by if o != "ours"):
-        off = statistics.median(f[runtime]["ours"] / f[runtime][other] - 1 for f in found)
-        ours = statistics.median(f[runtime]["ours"] for f in found) / 1e3
-        yield Row(
-            name=f"p50 of {runtime} at batch 1 against {other}",
-            measured=f"{off:+.1%} over {len(found)} runs ({ours:.1f} µs)",
-            promised="within 5 %",
-            held=abs(off) <= 0.05,
-        )
-
-
-def _percent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f} %"
-
-
-def markdown(found: Sequence[Row], done: Sequence[Done]) -> str:
-    left = sum(RUNS.values()) - len(done)
-    lines = [
-        "# Can latencies be told apart?",
-        "",
-        "| figure | measured | promised | held |",
-        "| --- | --- | --- | --- |",
-    ]
-    lines += [f"| {r.name} | {r.measured} | {r.promised} | {'yes' if r.held else '**no**'} |" for r in found]
-    where = environment()
-    lines += ["", f"{where.cpu}, {where.cores} cores; {len(done)} trials" + (f", {left} left." if left else ".")]
-    return "\n".join([*lines, ""])
-
-
-def document(found: Sequence[Row], done: Sequence[Done]) -> str:
-    """Figures, trials and environment as JSON, a figure and a trial a line."""
-    parts = {name: ",\n  ".join(map(_plain, values)) for name, values in (("figures", found), ("trials", done))}
-    lists = [f' "{name}": [\n  {lines}\n ]' for name, lines in parts.items()]
-    return "{\n" + ",\n".join([*lists, f' "environment": {_plain(environment())}']) + "\n}\n"
-
-
-def _plain(value: Any) -> str:
-    return json.dumps(to_json(value), ensure_ascii=False)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Does what is missing, prints the table and keeps it; exit status 0 either way."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.bench_latency", description=__doc__)
@@ -261,40 +93,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--only", action="append", choices=list(RUNS), help="this kind of trial; repeatable")
+    parser.add_argument("--calm", action="store_true", help="wait for a calm host; count only trials of one")
     chosen = parser.parse_args(arguments)
     end = time.monotonic() + 60 * chosen.minutes
     WORK.parent.mkdir(parents=True, exist_ok=True)
     try:
         bundle = Bundle.open(chosen.bundle)
         with locked(WORK.parent / "latency"), Workers() as workers, tempfile.TemporaryDirectory() as folder:
-            _work(bundle, workers, Path(folder), end, chosen.only or list(RUNS))
+            _work(bundle, workers, Path(folder), end, chosen.only or list(RUNS), chosen.calm)
     except PipelineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    done = [d for d in kept(WORK, key_of(bundle)) if d.name in RUNS]
+    every = [d for d in kept(WORK, key_of(bundle)) if d.name in RUNS]
+    done = in_calm(every) if chosen.calm else every
     found = list(rows(done))
-    text = markdown(found, done)
+    text = markdown(found, done, len(every) - len(done))
     print(text)
     write_atomic(chosen.results, document(found, done).encode())
     write_atomic(chosen.results.with_suffix(".md"), text.encode())
     return 0
 
 
-def _work(bundle: Bundle, workers: Workers, folder: Path, end: float, names: Sequence[str]) -> None:
+def _work(bundle: Bundle, workers: Workers, folder: Path, end: float, names: Sequence[str], calm: bool) -> None:
     key = key_of(bundle)
-    known = {(d.name, d.number) for d in kept(WORK, key)}
+    every = kept(WORK, key)
+    known = [p for d in every for p in d.host]
+    there = {(d.name, d.number) for d in (in_calm(every) if calm else every)}
     make = jobs(bundle, workers, folder)
     for name, number in order():
-        if (name, number) in known or name not in names:
+        if (name, number) in there or name not in names:
             continue
+        before = wait(known, end) if calm else None
         if time.monotonic() > end:
             return
         started = time.monotonic()
         value = to_json(make[name](number))
-        done = Done(name=name, number=number, seconds=time.monotonic() - started, value=value, key=key)
+        seconds = time.monotonic() - started
+        host = (before, probe()) if before else ()
+        known += host[1:]
+        done = Done(name=name, number=number, seconds=seconds, value=value, key=key, host=host)
         with WORK.open("a") as stream:
             stream.write(json.dumps(to_json(done)) + "\n")
-        print(f"{name} {number + 1} of {RUNS[name]}: {done.seconds:.0f} s", file=sys.stderr, flush=True)
+        said = f"{name} {number + 1} of {RUNS[name]}: {seconds:.0f} s"
+        if host and not all(is_calm(p, known) for p in host):
+            said += ", the host was not calm behind it"
+        print(said, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ import pytest
 
 from export.bundle.types import to_json
 from pipeline import bench_latency
-from pipeline.bench_latency import IDLE, RUNS, Done, kept, order, rows
+from pipeline.bench_latency import in_calm, kept, order
+from pipeline.calm import PROBES, Probe, is_calm, probe, wait
+from pipeline.latency_figures import IDLE, RUNS, Done, markdown, rows
 from pipeline.latency_trials import Trial
 from pipeline.runs_apart import Apart, apart
 
@@ -128,3 +130,39 @@ def test_a_folder_that_is_no_bundle_is_one_line(tmp_path, capsys, monkeypatch):
     assert bench_latency.main([str(tmp_path / "nothing"), "--results", str(tmp_path / "r.json")]) == 1
     assert capsys.readouterr().err.startswith("error: ")
     assert not (tmp_path / "r.json").exists()
+
+
+CALM = Probe(loop_ns=(1e5, 1.1e5), copy_ns=(2e5, 2.4e5))
+CROWDED = Probe(loop_ns=(1e5, 1.7e5), copy_ns=(2e5, 2.4e5))
+
+
+def test_a_probe_is_calm_where_it_lies_near_the_best_seen():
+    assert is_calm(CALM, [])
+    assert not is_calm(CROWDED, [])
+    assert not is_calm(Probe(loop_ns=(1e5, 1.1e5), copy_ns=(2e5, 2.6e5)), [])
+    # Steady, but always slower than the machine has been: a neighbour that stays.
+    steady = Probe(loop_ns=(1.6e5, 1.65e5), copy_ns=(2e5, 2.1e5))
+    assert is_calm(steady, [])
+    assert not is_calm(steady, [CALM])
+    taken = probe(0.01)
+    assert 0 < taken.loop_ns[0] <= taken.loop_ns[1]
+    assert 0 < taken.copy_ns[0] <= taken.copy_ns[1]
+
+
+def test_a_trial_waits_for_calm_probes_in_a_row():
+    seen, pauses = iter([CALM, CALM, CROWDED, *[CALM] * PROBES, CROWDED]), []
+    known = []
+    assert wait(known, 1.0, lambda: next(seen), lambda: 0.0, pauses.append) == CALM
+    assert len(known) == 3 + PROBES
+    assert len(pauses) == 1
+    times = iter([0.0, 0.5, 1.5])
+    assert wait([], 1.0, lambda: CROWDED, lambda: next(times), pauses.append) is None
+
+
+def test_trials_count_where_the_host_was_calm_before_and_behind_them():
+    hosts = [(CALM, CALM), (CALM, CROWDED), (CROWDED, CALM), ()]
+    done = [Done(**trial(IDLE, n).__dict__ | {"host": host}) for n, host in enumerate(hosts)]
+    counted = in_calm(done)
+    assert [d.number for d in counted] == [0]
+    assert "not seen to be calm before and behind them: 3." in markdown([], counted, len(done) - len(counted))
+    assert "calm" not in markdown([], done)
