@@ -166,7 +166,13 @@ def export(quiet: bool, as_json: bool, **given: Any) -> None:
 @click.option("--run", "run", metavar="NAME", help="Of one bundle: show this kept run until another is measured.")
 @COMMON
 def report(
-    bundles: tuple[Path, ...], report_format: str | None, output: Path | None, run: str | None, as_json: bool, **_: Any
+    bundles: tuple[Path, ...],
+    report_format: str | None,
+    output: Path | None,
+    run: str | None,
+    quiet: bool,
+    as_json: bool,
+    **_: Any,
 ) -> None:
     """Write the report of BUNDLES from their records; nothing is run again.
 
@@ -189,7 +195,7 @@ def report(
         if len(bundles) != 1:
             raise UsageError(f"--run {run}: is of one bundle, {len(bundles)} are named")
         show_run(bundles[0], run)
-    text = report_text(bundles, chosen)
+    text = report_text(bundles, chosen, _progress(quiet))
     if output is None:
         click.echo(text)
     else:

@@ -21,6 +21,9 @@ def bench(bundles: tuple[Path, ...], public_key: Path | None, quiet: bool, as_js
     With --sweep, one axis is measured point by point instead; with --scenario, LoadGen's scenarios run instead:
     --batch then sets Offline's batch alone, --budget and --replicates play no part.
 
+    Exit status 0: what could be measured was, and what could not is a row with its reason. 1: a form is not the same
+    model (the others were measured), or the run broke. 2: what was asked for cannot be done here.
+
     \b
     pipeline bench artifacts/cnn --budget 60
     pipeline bench artifacts/cnn --backend eager --backend onnxruntime-cpu --batch 1

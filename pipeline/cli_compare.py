@@ -43,8 +43,8 @@ def compare(
     Every ratio has an interval that carries how far runs of one artifact lie apart; with --alternate both are measured
     in turns, and pairs of runs carry it. Of a bundle the run counts that its report shows (`report --run` chooses), and
     earlier ones say how far runs lie apart. Where the machine alone was slower in one of the two, intervals reach as
-    far as a form may feel that. Latencies are medians of replicates. Exit status 1 says "slower" and nothing else; what
-    cannot be compared, or what the gate lacks in NEW, ends with 2.
+    far as a form may feel that. Latencies are geometric means of the replicates' medians, ratios their quotients. Exit
+    status 1 says "slower" and nothing else; what cannot be compared, or what the gate lacks in NEW, ends with 2.
 
     \b
     pipeline compare artifacts/cnn other/cnn

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,8 @@ from serve_bench.latency.records import show, whole_runs
 from serve_bench.latency.run_conditions import felt, moved, unlike
 from serve_bench.latency.stats import Interval
 
-SHOWN = "base and new are medians over replicates; the ratio is of the replicates' geometric means, not their quotient"
-SHOWN_OF_PAIRS = "base and new are medians over all replicates; the ratio is the mean over pairs, not their quotient"
+SHOWN = "base and new are geometric means of the replicates' medians, and the ratio is their quotient"
+SHOWN_OF_PAIRS = "base and new are geometric means over runs, and the ratio is their quotient: the mean over pairs"
 
 
 def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
@@ -56,7 +56,7 @@ def compared(base: Side, new: Side, *, anyway: bool) -> Comparison:
         ratio = compare.ratio([base.of(cell)], [new.of(cell)], spread)
         if ratio and cell[0] in base.on_cpu & new.on_cpu:
             ratio = compare.widened(ratio, felt(shifts))
-        rows.append(_row(cell, [base.of(cell)], [new.of(cell)], ratio))
+        rows.append(_row(cell, [base.of(cell)], [new.of(cell)], ratio, compare.latency_ns))
     return Comparison(
         base=base.name,
         new=new.name,
@@ -92,22 +92,24 @@ def _machine(base: Side, new: Side, shifts: Mapping[str, float]) -> str:
     return f"the machine alone took in {new.name}, against {base.name}: {took}; {why}"
 
 
-def _row(cell: Cell, base: Sequence[Medians], new: Sequence[Medians], ratio: Interval | None) -> Row | None:
+def _row(
+    cell: Cell,
+    base: Sequence[Medians],
+    new: Sequence[Medians],
+    ratio: Interval | None,
+    latency_ns: Callable[[Sequence[Medians]], float],
+) -> Row | None:
     if ratio is None:
         return None
     return Row(
         backend=cell[0],
         batch=cell[1],
         boundary=cell[2],
-        base_ns=_median(base),
-        new_ns=_median(new),
+        base_ns=latency_ns(base),
+        new_ns=latency_ns(new),
         ratio=ratio,
         word=stats.word(ratio, stats.LEAST_DELTA),
     )
-
-
-def _median(runs: Sequence[Medians]) -> float:
-    return stats.quantile([value for run in runs for value in run.values()], 0.5)
 
 
 def _only(sides: Sequence[Side], others: Sequence[Side]) -> tuple[str, ...]:
@@ -180,7 +182,7 @@ def alternate(
     rows = []
     for cell in common:
         ours, theirs = ([side.of(cell) for side in sides] for sides in (first, second))
-        rows.append(_row(cell, ours, theirs, compare.alternated(ours, theirs)))
+        rows.append(_row(cell, ours, theirs, compare.alternated(ours, theirs), compare.latency_in_turns_ns))
     return Comparison(
         base=str(base),
         new=str(new),

@@ -28,10 +28,10 @@ class Row:
     batch: int
     boundary: str
     base_ns: float
-    """Median over replicates."""
+    """A geometric mean over replicates and runs."""
     new_ns: float
     ratio: Interval
-    """How many times as fast the new one is."""
+    """How many times as fast the new one is: base_ns / new_ns."""
     word: str
 
 

@@ -244,9 +244,14 @@ def show_run(path: Path, name: str) -> None:
         write_reports(bundle)
 
 
-def report_text(paths: Sequence[Path], report_format: str) -> str:
-    """One report over several bundles, from their records alone."""
+def report_text(paths: Sequence[Path], report_format: str, progress: Progress) -> str:
+    """One report over several bundles, from their records alone; says what of those is damaged."""
+    from serve_bench.reports._warnings import gaps
     from serve_bench.reports.summary import summarise
 
     kind = entry("serve_bench.reports", "report format", report_format)
-    return str(kind.render([summarise(Bundle.open(path)) for path in paths]))
+    bundles = [Bundle.open(path) for path in paths]
+    for bundle in bundles:
+        for gap in gaps(bundle):
+            progress.note(f"{bundle.root}: {gap}")
+    return str(kind.render([summarise(bundle) for bundle in bundles]))

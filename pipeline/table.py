@@ -151,7 +151,8 @@ def _print_notes(summary: Summary) -> None:
             print(
                 f"{subject.label}: {_tables.OWN_GRAPH}; against the model itself: {_tables.discordant_text(subject)}."
             )
-        if found := _tables.computes_in(subject):
+        found = _tables.computes_in(subject)
+        if found and (not summary.rows or any(row.subject == subject for row in summary.rows)):
             print(f"{subject.label} {found} here.")
 
 

@@ -88,6 +88,16 @@ def ratio(base: Sequence[Medians], new: Sequence[Medians], spread: Spread, confi
     return _interval(means[0] - means[1], half)
 
 
+def latency_ns(runs: Sequence[Medians]) -> float:
+    """What `ratio` is the quotient of: the geometric mean over runs of the geometric means over replicates."""
+    return math.exp(statistics.fmean(_mean(run) for run in runs if len(run) > 1))
+
+
+def latency_in_turns_ns(runs: Sequence[Medians]) -> float:
+    """What `alternated` is the quotient of: the geometric mean over runs of what each comes to."""
+    return math.exp(statistics.fmean(_middle(run) for run in runs if run))
+
+
 def alternated(base: Sequence[Medians], new: Sequence[Medians], confidence: float = 0.95) -> Interval | None:
     """The same from runs that took turns, the i-th of either side beside each other; None below two pairs."""
     logs = [_middle(b) - _middle(n) for b, n in zip(base, new, strict=False) if b and n]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from serve_bench.reports import _format as show
 from serve_bench.reports._types import Row, Summary
@@ -10,16 +11,16 @@ from serve_bench.reports._types import Row, Summary
 TITLE = "Side by side"
 NONE = "–"
 LEGEND = (
-    "Median latency with its 99 % bounds, and how many times as fast as that column's own eager. Columns are runs of "
-    "their own: between them the machine may differ, so a ratio between columns has no interval here; "
-    "pipeline compare gives one."
+    "p50 with its 99 % bounds; below it how many times as fast as that column's own eager, with its 95 % interval. "
+    "Columns are runs of their own: between them the machine may differ, so a ratio between columns has no interval "
+    "here; pipeline compare gives one."
 )
 
 
 def names(summaries: Sequence[Summary]) -> list[str]:
     """A heading for each: its model, and where models are the same what tells their machines or else runs apart."""
     found = [s.model for s in summaries]
-    for name_of in (_cpu, _gpus, _cores, lambda s: s.environment_id, lambda s: s.run):
+    for name_of in (_cpu, _gpus, _cores, lambda s: s.environment_id, lambda s: s.path, lambda s: s.run):
         found = _told_apart(found, [name_of(s) for s in summaries])
     return _told_apart(found, [str(i + 1) for i in range(len(summaries))])
 
@@ -45,24 +46,32 @@ def _cores(summary: Summary) -> str:
     return f"{summary.environment.cores} cores" if summary.environment else ""
 
 
-def table(summaries: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of text; no rows where fewer than two of them were measured."""
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One batch size and boundary of all columns, as text."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(summaries: Sequence[Summary]) -> list[Table]:
+    """One for each batch size and boundary; none where fewer than two of them were measured."""
     measured = [s for s in summaries if s.rows]
-    headings = ["backend", *names(measured)]
+    headings = ("backend", *names(measured))
     if len(measured) < 2:
-        return headings, []
+        return []
     places = sorted(
         {(r.batch, r.boundary) for s in measured for r in s.rows}, key=lambda p: (p[0], p[1] != "host", p[1])
     )
     labels = list(dict.fromkeys(r.subject.label for s in measured for r in s.rows))
-    rows = []
+    found = []
     for batch, boundary in places:
-        for label in labels:
-            cells = [_cell(s, label, batch, boundary) for s in measured]
-            if any(cell != NONE for cell in cells):
-                where = "" if boundary == "host" else f", {boundary}"
-                rows.append([f"{label}, batch {batch}{where}", *cells])
-    return headings, rows
+        rows = [(label, *(_cell(s, label, batch, boundary) for s in measured)) for label in labels]
+        title = f"Batch {batch}" + ("" if boundary == "host" else f", {boundary}")
+        rows = [row for row in rows if any(cell != NONE for cell in row[1:])]
+        found.append(Table(title=title, headings=headings, rows=tuple(rows)))
+    return found
 
 
 def _cell(summary: Summary, label: str, batch: int, boundary: str) -> str:
@@ -74,4 +83,4 @@ def _text(row: Row) -> str:
     p50 = row.quantiles.get("p50")
     if p50 is None:
         return NONE
-    return show.bounded(p50) + (f", {show.significant(row.ratio.value)}×" if row.ratio else "")
+    return show.bounded(p50) + (f"; {show.ratio(row.ratio)}" if row.ratio else "")

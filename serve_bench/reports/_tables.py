@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from export.bundle.types import Boundary, Environment
 from serve_bench.equivalence.judge import points_text
 from serve_bench.reports import _format as show
+from serve_bench.reports._facts import QUANTILES
 from serve_bench.reports._types import Row, Subject, Summary, delta_key
 
 NONE = "–"
@@ -196,7 +197,7 @@ def groups(summary: Summary) -> list[tuple[int, Boundary]]:
 
 def headings(tails: Sequence[str]) -> list[str]:
     """Of the latency table; `tails` are the quantiles above p50 that any row bears."""
-    return ["backend", "p50", "ratio to eager", "against eager", *tails, "samples/s", ERROR_HEADING, "verdict"]
+    return ["backend", "p50", "ratio to eager", "against eager", *tails, "samples/s at p50", ERROR_HEADING, "verdict"]
 
 
 def form_headings(metrics: Sequence[str], labelled: bool) -> list[str]:
@@ -223,12 +224,15 @@ OWN_NOTE = (
     "An int8 form passes where it computes its own quantised graph, which its error is against, and where the metric "
     "falls by no more than was allowed; other answers and the metric's change are against the model in float64."
 )
+QUANTILES_LEGEND = (
+    "over all runs, with bounds that hold with 99 % each: as wide as replicates lie apart (Woodruff), never narrower "
+    "than those of independent runs; only where the sample bears them (11, 64, 662 runs for p50, p90, p99)."
+)
 LEGEND = (
-    "p50, p90, p99: over all runs, with bounds that hold with 99 % each: as wide as replicates lie apart (Woodruff), "
-    "never narrower than those of independent runs; only where the sample bears them (11, 64, 662 runs). "
     f"{RATIO_NOTE} A replicate is made of new processes and sessions; the interval is the 95 % one "
     "over replicates. Faster or slower is said only where the whole interval lies outside [1/(1 + δ), 1 + δ]. "
-    f"{DELTA_NOTE}"
+    f"{DELTA_NOTE} The first sentence is of the fastest form at the smallest and at the largest batch: of a backend's "
+    "forms that cannot be told apart there, of the one in float32."
 )
 ERROR_LEGEND = (
     f"{ERROR_NOTE} It is the largest deviation from the model in float64, relative to the largest float64 output; "
@@ -244,4 +248,5 @@ def ended(summary: Summary) -> str:
 
 def legend(summary: Summary) -> str:
     """Of the latency tables: what the columns are, and what ended the run."""
-    return f"{LEGEND} {ended(summary)}".rstrip()
+    quantiles = ", ".join(name for name in QUANTILES if rows_that_bear(summary.rows, name))
+    return " ".join(filter(None, [f"{quantiles}: {QUANTILES_LEGEND}" if quantiles else "", LEGEND, ended(summary)]))

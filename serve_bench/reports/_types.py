@@ -173,6 +173,8 @@ class Summary:
     """What takes the interleaved run again."""
     digest: str
     """Of the payload."""
+    path: str = ""
+    """Of the bundle's folder, as it was given."""
     commands: tuple[str, ...] = ()
     """What takes cold starts, sweeps and scenarios again."""
     scenarios: tuple[ScenarioRow, ...] = ()

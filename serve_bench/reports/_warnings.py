@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -58,22 +59,25 @@ def warnings(rows: Sequence[Row]) -> Iterator[str]:
         )
     yield from _order(rows)
     unsettled = [r for r in rows if not r.error and r.unsettled / r.replicates >= MANY_UNSETTLED]
-    named = [text for row in unsettled if (text := _warming(row))]
+    named = [text for _, text in sorted(filter(None, map(_warming, unsettled)), key=lambda pair: -pair[0])]
     if named:
-        yield f"Warm-up had not settled at its time limit: {', '.join(named)}. These latencies may include warm-up."
+        yield (
+            f"Warm-up had not settled at its time limit: {some(named)}. How much longer earlier runs of a replicate "
+            "took than later ones stands behind each: so much of these latencies may be warm-up."
+        )
 
 
-def _warming(row: Row) -> str:
-    """What an unsettled row shows of it in its timed runs; nothing where the earlier ones are no longer than the
-    later: that is no warm-up."""
+def _warming(row: Row) -> tuple[float, str] | None:
+    """What an unsettled row shows of it in its timed runs, and the most that it may be; nothing where the earlier ones
+    are no longer than the later: that is no warm-up."""
     where = f"{row.subject.label} at {_where(row)} ({row.unsettled} of {row.replicates} replicates"
     found = drift.still_falling(row.latencies_ns, row.of_replicate) if row.of_replicate else None
     if found is None:
-        return f"{where})"
+        return math.inf, f"{where}; not known)"
     if found.high <= 1 + SETTLED_WITHIN:
-        return ""
+        return None
     value, low, high = (f"{100 * (part - 1):+.1f}" for part in found)
-    return f"{where}; earlier runs of a replicate against later ones: {value} % [{low}, {high}])"
+    return found.high, f"{where}; {value} % [{low}, {high}])"
 
 
 def gaps(bundle: Bundle) -> Iterator[str]:
@@ -93,6 +97,17 @@ def gaps(bundle: Bundle) -> Iterator[str]:
     missing = bundle.missing_files()
     if missing:
         yield f"Missing from the payload: {', '.join(missing)}. What stands here of it was true when it was there."
+
+
+def least_runs(run: Sequence[Measurement]) -> Iterator[str]:
+    """A budget that holds no more than each form's least number of runs."""
+    facts = run[0].facts if run else {}
+    if facts.get("over_budget_s"):
+        counts = [len(r.latencies_ns) for r in run if r.latencies_ns]
+        yield (
+            f"The budget of {facts['budget_s']:g} s holds no more than the least number of runs ({min(counts)} of a "
+            "form): intervals are as wide as so few make them. A larger --budget narrows them."
+        )
 
 
 def held_down(run: Sequence[Measurement]) -> Iterator[str]:

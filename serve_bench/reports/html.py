@@ -31,6 +31,10 @@ OPTION = re.compile(r"(?<= )--[a-z-]+(?= )")
 """Of a command: it is not broken at its hyphens."""
 
 
+SHAPES = dict(zip(_plots.MARKS, "●■▲◆▼✚⬢◀▶⬟", strict=True))
+"""As text."""
+
+
 def _mark(word: str) -> str:
     return f'<span class="mark {WORDS.get(word, "plain")}">{escape(word)}</span>'
 
@@ -128,8 +132,11 @@ def _panels(drawings: Sequence[str], caption: str, key: str, kind: str = "panels
 
 
 def _key(look: Mapping[str, tuple[str, str]]) -> str:
-    """Which colour is which backend, in the page's own text."""
-    items = (f'<li><span style="background:{colour}"></span>{escape(name)}</li>' for name, (colour, _) in look.items())
+    """Which colour and mark is which backend, in the page's own text."""
+    items = (
+        f'<li><span style="color:{colour}" aria-hidden="true">{SHAPES.get(mark, "━")}</span>{escape(name)}</li>'
+        for name, (colour, mark) in look.items()
+    )
     return f'<ul class="key">{"".join(items)}</ul>'
 
 
@@ -205,11 +212,11 @@ def _facts(title: str, facts: Sequence[tuple[str, str]]) -> Iterator[str]:
         yield f"<h2>{escape(title)}</h2><dl>{pairs}</dl>"
 
 
-def _one(summary: Summary) -> Iterator[str]:
+def _one(summary: Summary, name: str) -> Iterator[str]:
     first, second = summary.headline, summary.verdict
     if not summary.rows and not summary.sweeps and second:
         first, second = second, first
-    yield f'<article><header><p class="model">{escape(summary.model)}</p><h1>{escape(first)}</h1>'
+    yield f'<article><header><p class="model">{escape(name)}</p><h1>{escape(first)}</h1>'
     yield "".join(f'<p class="warning">{escape(warning)}</p>' for warning in summary.warnings)
     yield f"<p>{escape(second)}</p>"
     facts = dict(summary.facts)
@@ -244,12 +251,20 @@ def _one(summary: Summary) -> Iterator[str]:
 
 
 def _beside(summaries: Sequence[Summary]) -> Iterator[str]:
-    headings, rows = _side.table(summaries)
-    if rows:
+    tables = _side.tables(summaries)
+    if tables:
         yield f"<article><h1>{escape(_side.TITLE)}</h1>"
-        figures = [[escape(row[0]), *(_figure(text) for text in row[1:])] for row in rows]
-        yield from _table("Median latency", headings, figures, "figures")
+    for table in tables:
+        rows = [[escape(row[0]), *map(_both, row[1:])] for row in table.rows]
+        yield from _table(table.title, table.headings, rows, "figures")
+    if tables:
         yield f'<p class="legend">{escape(_side.LEGEND)}</p></article>'
+
+
+def _both(text: str) -> str:
+    """ "48.1 µs [47.3, 49.3]; 4.1× [3.9, 4.3]", the ratio in a line of its own."""
+    p50, _, ratio = text.partition("; ")
+    return _figure(p50) + (f"<div>{_figure(ratio)}</div>" if ratio else "")
 
 
 class Html:
@@ -267,7 +282,8 @@ class Html:
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{title}: latency and equivalence</title><style>{style}</style></head><body><main>"
         )
-        body = "\n".join([*_beside(summaries), *(part for summary in summaries for part in _one(summary))])
+        pairs = zip(summaries, _side.names(summaries), strict=True)
+        body = "\n".join([*_beside(summaries), *(part for named in pairs for part in _one(*named))])
         return f"{head}\n{body}\n</main><script>{script}</script></body></html>\n"
 
 

@@ -113,7 +113,7 @@ def _one(summary: Summary) -> Iterator[str]:
         yield from ("## Latency", "")
         for batch, boundary in tables.groups(summary):
             yield from _latency(summary, batch, boundary)
-        yield from (" ".join(filter(None, [tables.LEGEND, cell(tables.ended(summary))])), "")
+        yield from (cell(tables.legend(summary)), "")
     if summary.sweeps:
         yield from ("## Sweeps", "")
     for sweep in summary.sweeps:
@@ -140,10 +140,13 @@ def _one(summary: Summary) -> Iterator[str]:
 
 
 def _beside(summaries: Sequence[Summary]) -> Iterator[str]:
-    headings, rows = _side.table(summaries)
-    if rows:
+    tables = _side.tables(summaries)
+    if tables:
         yield from (f"# {_side.TITLE}", "")
-        yield from table(headings, rows)
+    for found in tables:
+        yield from (f"## {found.title}", "")
+        yield from table(found.headings, found.rows)
+    if tables:
         yield from (_side.LEGEND, "")
 
 

@@ -13,7 +13,7 @@ from serve_bench.equivalence.records import VERDICTS, verdict_of, worst_probe
 from serve_bench.latency import stats
 from serve_bench.latency.records import also_kept, taken, whole_runs
 from serve_bench.latency.run_conditions import conditions_of
-from serve_bench.reports import _again, _ceiling, _facts, _scenarios, _sweeps, _warnings
+from serve_bench.reports import _again, _ceiling, _facts, _headline, _scenarios, _sweeps, _warnings
 from serve_bench.reports._facts import QUANTILES
 from serve_bench.reports._sections import sections
 from serve_bench.reports._types import Absent, Row, ScenarioRow, Subject, Summary, delta_key
@@ -39,10 +39,11 @@ def summarise(bundle: Bundle) -> Summary:
     return Summary(
         model=manifest.title,
         description=manifest.description,
-        headline=_facts.headline(rows) if rows or not swept else _sweeps.HEADLINE,
-        verdict=_facts.verdict(list(subjects.values())),
+        headline=_headline.headline(rows) if rows or not swept else _sweeps.HEADLINE,
+        verdict=_headline.verdict(list(subjects.values())),
         warnings=(
             *_warnings.warnings(rows),
+            *_warnings.least_runs(run),
             *_warnings.held_down(run),
             *_warnings.unlike_itself(run),
             *_warnings.gaps(bundle),
@@ -62,6 +63,7 @@ def summarise(bundle: Bundle) -> Summary:
         run=run[0].run if run else "",
         command=_again.interleaved(bundle, run),
         digest=bundle.digest,
+        path=bundle.root.as_posix(),
         commands=tuple(_again.commands(bundle, scenarios, swept)),
         scenarios=scenarios,
         history=manifest.training.history,

@@ -330,8 +330,10 @@ def test_both_are_measured_in_turns(made, run, tmp_path):
     document = in_turns(run, one, other, "--backend", "eager", "--backend", "onnxruntime-cpu")
     cells = {(r["backend"], r["batch"]) for r in document["rows"]}
     assert cells == {("eager", 1), ("onnxruntime-cpu", 1), ("onnxruntime-cpu float16", 1)}
+    for row in document["rows"]:
+        assert row["ratio"]["value"] == pytest.approx(row["base_ns"] / row["new_ns"])
     assert document["notes"] == [
-        "base and new are medians over all replicates; the ratio is the mean over pairs, not their quotient",
+        "base and new are geometric means over runs, and the ratio is their quotient: the mean over pairs",
         "2 runs of each, in turns; the interval is over pairs, 9 times as wide as --alternate 6 makes it",
     ]
     assert document["gate"] is None

@@ -47,6 +47,18 @@ def test_a_single_replicate_says_nothing():
     assert compare.ratio([run(1.0)], [run(1.0, 1.1)], NONE) is None
 
 
+def test_the_latencies_shown_are_those_that_the_ratio_is_of():
+    base, new = [run(4.0, 1.0), run(8.0, 2.0)], [run(1.0, 1.0), run(2.0, 0.5)]
+    # √(2 · 4): geometric means of 2 and 4 in the runs; of 1 and 1.
+    assert compare.latency_ns(base) == pytest.approx(math.sqrt(8))
+    assert compare.ratio(base, new, NONE).value == pytest.approx(compare.latency_ns(base) / compare.latency_ns(new))
+    skew = [run(1.0, 1.0, 1.0, 16.0), run(3.0, 3.0, 3.0, 3.0)]
+    # The pairwise means of three logs of 1 and one of 16 are six of 0, three of ln 4 and ln 16: their middle is 0.
+    assert compare.latency_in_turns_ns(skew) == pytest.approx(math.sqrt(3))
+    turns = compare.alternated(skew, base)
+    assert turns.value == pytest.approx(compare.latency_in_turns_ns(skew) / compare.latency_in_turns_ns(base))
+
+
 def test_between_runs_is_what_the_replicates_do_not_explain():
     given = Spread(deviation=BETWEEN_RUNS, freedom=KNOWN_LIKE)
     assert compare.between([[[run(1.0, 1.1)]], [[run(1.0, 1.1)]]]) == given

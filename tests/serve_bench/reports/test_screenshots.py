@@ -28,7 +28,7 @@ LOOK = """(() => {
   const walk = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
     const parent = walk.currentNode.parentElement, range = document.createRange();
-    if (!walk.currentNode.textContent.trim() || parent.closest("svg")) continue;
+    if (!walk.currentNode.textContent.trim() || parent.closest("svg, [aria-hidden]")) continue;
     range.selectNodeContents(walk.currentNode);
     const [left, right] = seen(parent), lines = [...range.getClientRects()];
     const line = lines.find(r => r.width > 8 && r.left >= left && r.right <= right);

@@ -8,7 +8,7 @@ from report_records import CELLS, FALLING, HALF, ONNX, PROGRAM, FakeBundle, mani
 
 from serve_bench.equivalence.records import worst_probe
 from serve_bench.latency.stats import Interval
-from serve_bench.reports import _facts, _tables
+from serve_bench.reports import _facts, _headline, _tables
 from serve_bench.reports._facts import measuring_facts
 from serve_bench.reports.summary import summarise
 
@@ -95,7 +95,7 @@ def test_the_first_sentence_is_true_of_every_backend():
         rows = (
             replace(row, ratio=ratio, word=word) for row, (ratio, word) in zip((plain, half), (one, other), strict=True)
         )
-        return _facts.headline([eager, *rows])
+        return _headline.headline([eager, *rows])
 
     assert headline(wild, steady).startswith("onnxruntime-cpu float16 is 3.00× [2.90, 3.10] as fast as eager")
     assert headline(same, slow) == (
@@ -187,8 +187,9 @@ def test_a_wide_delta_and_warm_ups_that_did_not_settle_are_warned_of():
     assert summarise(whole(measurement=[steady[0], late, steady[2]])).warnings == ()
     falling = replace(late, latencies_ns=FALLING)
     assert summarise(whole(measurement=[steady[0], falling, steady[2]])).warnings == (
-        "Warm-up had not settled at its time limit: onnxruntime-cpu at batch 1 (1 of 2 replicates; earlier runs of a "
-        "replicate against later ones: +50.0 % [+50.0, +50.0]). These latencies may include warm-up.",
+        "Warm-up had not settled at its time limit: onnxruntime-cpu at batch 1 (1 of 2 replicates; +50.0 % [+50.0, "
+        "+50.0]). How much longer earlier runs of a replicate took than later ones stands behind each: so much of "
+        "these latencies may be warm-up.",
     )
     rising = replace(late, latencies_ns=tuple(FALLING[10::-1] + FALLING[:10:-1]))
     assert summarise(whole(measurement=[steady[0], rising, steady[2]])).warnings == ()
@@ -198,6 +199,28 @@ def test_a_wide_delta_and_warm_ups_that_did_not_settle_are_warned_of():
     (warning,) = summary.warnings
     assert warning.startswith("The machine was not steady: δ is above 10 % (")
     assert " % at batch 1), and" in warning
+
+
+def test_many_warm_ups_that_did_not_settle_are_the_worst_three_and_a_number():
+    (record, *_) = whole().records["measurement"]
+    facts = record.facts | {"unsettled_replicates": 2, "cells": 4}
+    rows = []
+    for batch, factor in enumerate((1.1, 1.4, 1.2, 1.3), start=1):
+        latencies = tuple(round(ns * factor) if i % 11 < 5 else ns for i, ns in enumerate([1000] * 22))
+        rows.append(replace(record, batch=batch, latencies_ns=latencies, facts=facts))
+    (warning,) = summarise(whole(measurement=rows)).warnings
+    told = [warning.index(f"at batch {batch} ") for batch in (2, 4, 3)]
+    assert told == sorted(told)
+    assert "at batch 1 " not in warning
+    assert "and 1 more. How" in warning
+
+
+def test_a_budget_of_the_least_runs_is_warned_of():
+    plain = [replace(r, facts=r.facts | {"unsettled_replicates": 0}) for r in whole().records["measurement"]]
+    run = [replace(r, facts=r.facts | {"over_budget_s": 1.5, "budget_s": 0.1}) for r in plain]
+    (warning,) = summarise(whole(measurement=run)).warnings
+    fewest = min(len(r.latencies_ns) for r in run)
+    assert warning.startswith(f"The budget of 0.1 s holds no more than the least number of runs ({fewest} of a form)")
 
 
 def test_a_machine_that_slowed_down_is_warned_of():
