@@ -16,13 +16,13 @@ PROBES = 3
 """So many in a row must be calm before a trial begins."""
 PAUSE_S = 5.0
 """Between a probe that was not calm and the next."""
-WITHIN = 1.25
-"""A probe is calm where nine in ten of its timings are at most so many times the best that the machine has shown."""
+WITHIN = 1.2
+"""A probe is calm where its medians are at most so many times the best that the machine has shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What `calibrate` and `calibrate_copy` took, in ns: the 10 % quantile and the 90 % quantile of each."""
+    """What `calibrate` and `calibrate_copy` took, in ns: the 10 % quantile and the median of each."""
 
     loop_ns: tuple[float, float]
     copy_ns: tuple[float, float]
@@ -39,7 +39,7 @@ def probe(seconds: float = PROBE_S) -> Probe:
 
 
 def _edges(found: Sequence[float]) -> tuple[float, float]:
-    return stats.quantile(found, 0.1), stats.quantile(found, 0.9)
+    return stats.quantile(found, 0.1), stats.quantile(found, 0.5)
 
 
 def is_calm(found: Probe, known: Sequence[Probe]) -> bool:
