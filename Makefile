@@ -4,7 +4,8 @@
 # make bench-zoo MINUTES=9  trains what is missing in results/zoo.jsonl, in pieces
 # make bench-equivalence BUNDLES="artifacts/cnn …"  deliberate faults and benign variants of these bundles
 # make bench-embed  first answers, memory, golden answers on every runtime at hand, flipped bits
-# make bench-latency MINUTES=9  can latencies be told apart, and only where they differ? On an idle machine
+# make bench-latency MINUTES=9  can latencies be told apart, and only where they differ? On an idle machine; with CALM=1
+#                               trials wait for the host to be at rest, and count only where it was
 PYTHON ?= python3
 VENV   ?= .venv
 MINUTES ?= 9
@@ -37,7 +38,7 @@ bench-zoo: $(VENV)/.installed-test
 	$(BIN)/python -m pipeline.bench_zoo --minutes $(MINUTES)
 
 bench-latency: $(VENV)/.installed-test
-	$(BIN)/python -m pipeline.bench_latency --minutes $(MINUTES) $(firstword $(BUNDLES))
+	$(BIN)/python -m pipeline.bench_latency --minutes $(MINUTES) $(if $(CALM),--calm) $(firstword $(BUNDLES))
 
 bench-embed: $(VENV)/.installed-test
 	$(BIN)/python -m pipeline.bench_embed $(firstword $(BUNDLES))

@@ -2,7 +2,8 @@
 
 Every trial is a line of a file that is not committed; what has been done by the same rules on the same machine is not
 done again. The machine must be otherwise idle: what loads it, does so as part of a trial. `--calm` waits for the host
-too: a trial begins only in a calm spell, and counts only where the host was calm behind it as well.
+too: a trial begins only in a calm spell, and counts only where the host was calm behind it as well, and in whole runs
+meanwhile.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from export.bundle.files import locked, write_atomic
 from export.bundle.store import Bundle
 from export.bundle.types import from_json, to_json
 from pipeline import latency_trials as trials
-from pipeline.calm import is_calm, probe, wait
+from pipeline.calm import WITHIN, is_calm, probe, wait
 from pipeline.latency_figures import IDLE, LOADED, REPEAT, RUNS, Done, document, markdown, rows
 from pipeline.results import ROOT
 from serve_bench.worker import Workers
@@ -51,9 +52,24 @@ def kept(path: Path, key: str) -> list[Done]:
 
 
 def in_calm(done: Sequence[Done]) -> list[Done]:
-    """Those of a calm host, by the best it has shown in any of them."""
+    """Those of a calm host, by the best it has shown in any of them: before and behind each, and, of whole runs, which
+    time the machine in every round, meanwhile too."""
     known = [p for d in done for p in d.host]
-    return [d for d in done if d.host and all(is_calm(p, known) for p in d.host)]
+    least: dict[str, float] = {}
+    for d in done:
+        least |= {name: min(ns, least.get(name, ns)) for name, ns in _meanwhile(d).items()}
+    return [
+        d
+        for d in done
+        if d.host
+        and all(is_calm(p, known) for p in d.host)
+        and all(ns <= WITHIN * least[name] for name, ns in _meanwhile(d).items())
+    ]
+
+
+def _meanwhile(done: Done) -> Mapping[str, float]:
+    """What the machine alone took in the trial, in ns."""
+    return done.value["machine"] if done.name == REPEAT and done.host else {}
 
 
 def jobs(bundle: Bundle, workers: Workers, folder: Path) -> dict[str, Callable[[int], Any]]:
@@ -134,9 +150,10 @@ def _work(bundle: Bundle, workers: Workers, folder: Path, end: float, names: Seq
         done = Done(name=name, number=number, seconds=seconds, value=value, key=key, host=host)
         with WORK.open("a") as stream:
             stream.write(json.dumps(to_json(done)) + "\n")
+        every.append(done)
         said = f"{name} {number + 1} of {RUNS[name]}: {seconds:.0f} s"
-        if host and not all(is_calm(p, known) for p in host):
-            said += ", the host was not calm behind it"
+        if calm and in_calm(every)[-1:] != [done]:
+            said += ", the host did not stay calm"
         print(said, file=sys.stderr, flush=True)
 
 

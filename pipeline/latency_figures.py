@@ -179,7 +179,7 @@ def markdown(found: Sequence[Row], done: Sequence[Done], passed_over: int = 0) -
     where = environment()
     lines += ["", f"{where.cpu}, {where.cores} cores; {len(done)} trials" + (f", {left} left." if left else ".")]
     if passed_over:
-        lines[-1] += f" Passed over, for the host was not seen to be calm before and behind them: {passed_over}."
+        lines[-1] += f" Passed over, for the host was not seen to be calm before, behind or meanwhile: {passed_over}."
     return "\n".join([*lines, ""])
 
 

@@ -149,6 +149,17 @@ def test_one_changed_weight_fails_and_is_not_measured(copy, run, monkeypatch):
     assert "not the same: " in result.stdout
 
 
+def test_a_report_says_on_stderr_which_records_are_damaged(copy, run):
+    records = copy / "records/measurement.jsonl"
+    first, *rest = records.read_bytes().split(b"\n")
+    records.write_bytes(b"\n".join([first[:-9], *rest]))
+    result = run("report", copy, "-o", copy / "x.md")
+    assert result.returncode == 0
+    assert result.stderr.count("Damaged records are left out: measurement.jsonl line 1, cut short or changed") == 1
+    assert str(copy) in result.stderr
+    assert run("report", copy, "-o", copy / "x.md", "--quiet").stderr == ""
+
+
 def test_the_document_keeps_every_verdict_whatever_is_asked_for_now(copy, run):
     every = json.loads((copy / "verification.json").read_text())
     assert run("verify", copy, "--backend", "onnxruntime-cpu", "--precision", "float32").returncode == 0

@@ -164,5 +164,14 @@ def test_trials_count_where_the_host_was_calm_before_and_behind_them():
     done = [Done(**trial(IDLE, n).__dict__ | {"host": host}) for n, host in enumerate(hosts)]
     counted = in_calm(done)
     assert [d.number for d in counted] == [0]
-    assert "not seen to be calm before and behind them: 3." in markdown([], counted, len(done) - len(counted))
+    assert "not seen to be calm before, behind or meanwhile: 3." in markdown([], counted, len(done) - len(counted))
     assert "calm" not in markdown([], done)
+
+
+def test_a_whole_run_counts_where_the_machine_was_calm_meanwhile():
+    copies = (100.0, 119.0, 121.0)
+    done = [
+        Done(name="repeat", number=n, seconds=1.0, value={"machine": {"a copy": ns}}, key="k", host=(CALM, CALM))
+        for n, ns in enumerate(copies)
+    ]
+    assert [d.number for d in in_calm(done)] == [0, 1]
