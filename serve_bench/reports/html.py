@@ -262,9 +262,9 @@ def _beside(summaries: Sequence[Summary]) -> Iterator[str]:
 
 
 def _both(text: str) -> str:
-    """ "48.1 µs [47.3, 49.3]; 4.1× [3.9, 4.3]", the ratio in a line of its own."""
+    """ "48.1 µs [47.3, 49.3]; 4.1× [3.9, 4.3]", the ratio in a lighter second line."""
     p50, _, ratio = text.partition("; ")
-    return _figure(p50) + (f"<div>{_figure(ratio)}</div>" if ratio else "")
+    return escape(p50) + (f"<small>{escape(ratio)}</small>" if ratio else "")
 
 
 class Html:
