@@ -47,9 +47,11 @@ def importable(module: str) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error that says something, else its type."""
+    """The first line of an error that says something, with the next where it ends with a colon; else its type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])[:300]
 
 
 def example_shape(spec: TensorSpec, batch: int) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from export.bundle.environment import cxx_compiler, inductor_cache
+from serve_bench.backends._inductor_cache import clear_away
 
 MODULES = (
     "torch._export.serde.serialize",
@@ -61,6 +62,7 @@ def _leave_out_guard_profile() -> None:
 
 
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(inductor_cache()))
+clear_away()
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 importlib.import_module("torch")
 for _name in MODULES:

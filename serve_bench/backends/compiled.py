@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 from export.bundle.environment import cxx_compiler
 from export.bundle.errors import BackendFailed
 from export.bundle.types import Artifact, Boundary
-from serve_bench.backends import _torch
+from serve_bench.backends import _inductor_cache, _torch
 from serve_bench.backends._base import Session
 from serve_bench.backends._helpers import example_inputs, first_line
 from serve_bench.backends.eager import module_from_program
@@ -68,8 +70,22 @@ class Compiled:
         return session
 
 
+LIBRARY = re.compile(r"(/[^:\n]+\.so): (?:file too short|invalid ELF header|.*file data)")
+"""What the loader says of a library that was cut short: a kill while the compiler wrote it leaves one, and inductor
+takes every library that is there for whole."""
+
+
 class CompiledSession(_torch.TorchSession):
     """Free axes are marked on every buffer, so that a new batch does not compile anew."""
+
+    def _mended(self, error: BaseException) -> bool:
+        """Takes a library that was cut short out of inductor's cache: it is then compiled again."""
+        found = LIBRARY.search(str(error))
+        path = Path(found[1]) if found else None
+        if path is None or not path.is_relative_to(_inductor_cache.folder()) or not path.is_file():
+            return False
+        path.unlink()
+        return True
 
     def _allocate(self, inputs: Any) -> None:
         import torch
