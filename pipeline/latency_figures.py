@@ -83,7 +83,7 @@ def rows(done: Sequence[Done]) -> Iterator[Row]:
         yield from _agreed([d.value for d in by_name["agreement"]])
     if by_name["bench"]:
         seconds = [d.value["seconds"] for d in by_name["bench"]]
-        text = f"{statistics.median(seconds):.0f} s, at most {max(seconds):.0f} s of {len(seconds)}"
+        text = f"{statistics.median(seconds):.0f} s, at most {max(seconds):.0f} s of {len(seconds)} runs"
         name = f"the default `bench` over the CPU forms (budget {BUDGET_S:g} s)"
         yield Row(name=name, measured=text, promised="≤ 60 s", held=max(seconds) <= 60)
     if by_name["overhead"]:
@@ -133,7 +133,7 @@ def _compared(runs: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
     pairs = len(runs) * (len(runs) - 1)
     yield Row(
         name="`compare` of every two of these runs: called different",
-        measured=f"{found.different} of {found.ratios} ratios in {pairs} comparisons",
+        measured=f"{found.different} of {found.ratios} ratios in {pairs} comparisons, each pair both ways",
         promised="≤ 5 %",
         held=found.different <= 0.05 * found.ratios,
     )
@@ -177,7 +177,7 @@ def markdown(found: Sequence[Row], done: Sequence[Done], passed_over: int = 0) -
     ]
     lines += [f"| {r.name} | {r.measured} | {r.promised} | {'yes' if r.held else '**no**'} |" for r in found]
     where = environment()
-    lines += ["", f"{where.cpu}, {where.cores} cores; {len(done)} trials" + (f", {left} left." if left else ".")]
+    lines += ["", f"{where.cpu}, {where.cores} cores; {len(done)} runs" + (f", {left} left." if left else ".")]
     if passed_over:
         lines[-1] += f" Passed over, for the host was not seen to be calm before, behind or meanwhile: {passed_over}."
     return "\n".join([*lines, ""])
