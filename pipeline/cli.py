@@ -189,8 +189,11 @@ def report(
 
     if output is not None and (output.is_dir() or not output.name):
         raise UsageError(f"{output}: is a folder; name a file with --output")
-    suffixes = {".html": "html", ".json": "json", ".csv": "csv"}
-    chosen = report_format or ("json" if as_json else suffixes.get(output.suffix if output else "", "markdown"))
+    suffixes = {"": "markdown", ".md": "markdown", ".txt": "markdown", ".html": "html", ".json": "json", ".csv": "csv"}
+    suffix = output.suffix.lower() if output else ""
+    chosen = report_format or ("json" if as_json else suffixes.get(suffix))
+    if chosen is None:
+        raise UsageError(f"{output}: no report has the suffix {suffix}; name its format with --format")
     if run is not None:
         if len(bundles) != 1:
             raise UsageError(f"--run {run}: is of one bundle, {len(bundles)} are named")

@@ -31,6 +31,7 @@ def bench(bundles: tuple[Path, ...], public_key: Path | None, quiet: bool, as_js
     pipeline bench artifacts/cnn --sweep batch --sweep threads
     pipeline bench artifacts/cnn --scenario SingleStream --scenario Server --latency-bound 10ms
     """
+    from export.bundle.errors import UsageError
     from pipeline.cli import _options, _progress
     from pipeline.cli_verify import signer_of
     from pipeline.run import bench_paths
@@ -38,6 +39,8 @@ def bench(bundles: tuple[Path, ...], public_key: Path | None, quiet: bool, as_js
     from pipeline.sweep_table import print_sweeps
     from pipeline.table import print_outcome, print_outcomes
 
+    if given["twin"] and (given["sweeps"] or given["scenarios"]):
+        raise UsageError("--twin: is of an interleaved run; --sweep and --scenario take none")
     signed = public_key is not None and all(signer_of(bundle, public_key) for bundle in bundles)
     options = _options(**given | {"trust": given["trust"] or signed})
     show = print_sweeps if options.sweeps else print_scenario_outcome if options.scenarios else print_outcome

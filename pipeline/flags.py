@@ -177,7 +177,9 @@ MEASURING = stack(
         help="Measure until every ratio's interval is within ± this, or the budget ends; 0: no more than --replicates.",
     ),
     click.option(
-        "--twin", is_flag=True, help="Time eager twice, under two names: the report says what it is against itself."
+        "--twin",
+        is_flag=True,
+        help="Time eager (or else the first form) twice, under two names: the report says what it is against itself.",
     ),
     click.option("--isolate", is_flag=True, help="A new interpreter for each session, none forked or shared."),
     click.option(

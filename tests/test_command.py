@@ -280,6 +280,8 @@ def test_bad_words_about_a_bundle_are_one_line(made, run, tmp_path):
     line = one_line(run("verify", made.root, "--backend", "onnxruntime-gpu"), 2)
     assert "unknown backend 'onnxruntime-gpu': did you mean 'onnxruntime-cpu'?" in line
     assert "is a folder" in one_line(run("report", made.root, "-o", "."), 2)
+    assert "no report has the suffix .pdf" in one_line(run("report", made.root, "-o", "x.pdf"), 2)
+    assert "--twin: is of an interleaved run" in one_line(run("bench", made.root, "--twin", "--sweep", "batch"), 2)
     line = one_line(run("verify", made.root / "payload/model.onnx"), 2)
     assert "--reference MODEL.pt2 --inputs X.npz" in line
     assert "unknown report format 'pdf'" in one_line(run("report", made.root, "--format", "pdf"), 2)

@@ -54,8 +54,8 @@ MOST_POINTS = 120
 WIDE = 4.6
 """Inches of a plot that has its caption beside it: on a phone of 360 pixels its text is still 10 pixels high."""
 ECDF_CAPTION = (
-    "Share of runs that took at most this long; time on a log axis, which ends a tenth above p99.9 of all runs in the "
-    "plot: slower ones are not drawn."
+    "Share of each form's runs that took at most this long; time on a log axis, which ends a tenth above p99.9 of all "
+    "runs in the plot: slower ones are not drawn."
 )
 ECDF_SIZES = {1: (WIDE, 2.8), 2: (4.6, 2.5), 3: (3.6, 2.3)}
 """By number of panels; beyond, they stand four in a row."""
@@ -165,9 +165,9 @@ def _ecdf_of(batch: int, rows: Sequence[Row], look: Mapping[str, tuple[str, str]
 
 
 def _runs(counts: Sequence[int]) -> str:
-    """ "24 to 34 runs each"."""
+    """ "24 to 34 runs"."""
     least, most = min(counts), max(counts)
-    return f"{least:,} runs each" if least == most else f"{least:,} to {most:,} runs each"
+    return f"{least:,} runs" if least == most else f"{least:,} to {most:,} runs"
 
 
 def _ecdf_points(row: Row) -> tuple[list[float], list[float]]:
