@@ -162,10 +162,11 @@ def cxx_compiler() -> str | None:
 
 
 def inductor_cache() -> Path:
-    """Where inductor keeps what it compiled: the user's own cache, not a guessable name in /tmp."""
+    """Where inductor keeps what it compiled: TORCHINDUCTOR_CACHE_DIR, else the user's own cache, no guessable name in
+    /tmp."""
     from platformdirs import user_cache_path
 
-    return user_cache_path("pipeline") / "inductor"
+    return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or user_cache_path("pipeline") / "inductor")
 
 
 def available_cores(root: Path = CGROUPS) -> int:

@@ -167,7 +167,7 @@ def _ask_for_vector_instructions() -> None:
     """Inductor compiles small programs to see which there are: asked once, and kept in the user's own cache."""
     from torch._inductor import cpu_vec_isa
 
-    with _variable("TORCHINDUCTOR_CACHE_DIR", os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(inductor_cache())):
+    with _variable("TORCHINDUCTOR_CACHE_DIR", str(inductor_cache())):
         cpu_vec_isa.pick_vec_isa()
 
 

@@ -31,7 +31,7 @@ class Session(Protocol):
         ...
 
     def bind(self, inputs: Arrays) -> None:
-        """Copies model inputs, by name, into buffers that this session owns (made anew when a shape changes)."""
+        """Copies model inputs, by name, into buffers that the session owns (made anew when a shape changes)."""
         ...
 
     def run(self) -> None:

@@ -5,7 +5,7 @@ one that was cut short fails for good, or ends the process with SIGBUS.
 from __future__ import annotations
 
 import contextlib
-import os
+import re
 import struct
 import time
 from pathlib import Path
@@ -18,9 +18,8 @@ ELF64 = b"\x7fELF\x02\x01"
 HEADER = struct.Struct("<40xQ10xHH")
 """Of a 64-bit ELF file: where its table of sections begins, size and number of its entries (System V ABI, ch. 4)."""
 
-
-def folder() -> Path:
-    return Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or inductor_cache())
+CUT_SHORT = re.compile(r"(/[^:\n]+\.so): (?:file too short|invalid ELF header|.*file data)")
+"""What the loader says of such a library."""
 
 
 def is_whole(library: Path) -> bool:
@@ -39,7 +38,18 @@ def is_whole(library: Path) -> bool:
 def clear_away(now: float | None = None) -> None:
     """Takes what is not whole and not being written out of the cache: it is then compiled again."""
     oldest = (time.time() if now is None else now) - WRITTEN_S
-    for library in folder().rglob("*.so"):
+    for library in inductor_cache().rglob("*.so"):
         with contextlib.suppress(OSError):
             if library.stat().st_mtime < oldest and not is_whole(library):
                 library.unlink()
+
+
+def taken_out(error: BaseException) -> bool:
+    """Whether `error` names a library of the cache that was cut short, which is then out of it: what was left so a
+    moment ago is no older than one that is being written."""
+    found = CUT_SHORT.search(str(error))
+    path = Path(found[1]) if found else None
+    if path is None or not path.is_relative_to(inductor_cache()) or not path.is_file():
+        return False
+    path.unlink()
+    return True

@@ -62,7 +62,6 @@ def _leave_out_guard_profile() -> None:
 
 
 os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(inductor_cache()))
-clear_away()
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 importlib.import_module("torch")
 for _name in MODULES:
@@ -70,4 +69,5 @@ for _name in MODULES:
         importlib.import_module(_name)
 _leave_out_guard_profile()
 if cxx_compiler() is not None:
+    clear_away()
     _ask_inductor_once()

@@ -200,7 +200,7 @@ class TorchSession:
 
 
 def _closed(*_: Any) -> Any:
-    raise BackendFailed("this session is closed: open it again")
+    raise BackendFailed("the session is closed: open it again")
 
 
 def _numpy(tensor: Any) -> Any:

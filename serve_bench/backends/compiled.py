@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import re
 import time
-from pathlib import Path
 from typing import Any
 
 from export.bundle.environment import cxx_compiler
@@ -70,22 +68,12 @@ class Compiled:
         return session
 
 
-LIBRARY = re.compile(r"(/[^:\n]+\.so): (?:file too short|invalid ELF header|.*file data)")
-"""What the loader says of a library that was cut short: a kill while the compiler wrote it leaves one, and inductor
-takes every library that is there for whole."""
-
-
 class CompiledSession(_torch.TorchSession):
     """Free axes are marked on every buffer, so that a new batch does not compile anew."""
 
     def _mended(self, error: BaseException) -> bool:
         """Takes a library that was cut short out of inductor's cache: it is then compiled again."""
-        found = LIBRARY.search(str(error))
-        path = Path(found[1]) if found else None
-        if path is None or not path.is_relative_to(_inductor_cache.folder()) or not path.is_file():
-            return False
-        path.unlink()
-        return True
+        return _inductor_cache.taken_out(error)
 
     def _allocate(self, inputs: Any) -> None:
         import torch

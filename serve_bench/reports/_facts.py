@@ -198,7 +198,7 @@ def aa_text(run: Sequence[Measurement]) -> str:
 
 
 def _against_itself(check: twin.Check) -> str:
-    where = f"at batch {check.batch}" + ("" if check.boundary == "host" else f", {check.boundary}")
+    where = f"at {show.place(check.batch, check.boundary)}"
     if check.ratio is None:
         return f"not known {where} ({check.error})"
     return f"{show.ratio(check.ratio)} {where} ({check.word})"

@@ -104,3 +104,8 @@ def cores(drawn: Sequence[Sequence[int]]) -> str:
     free = sum(not one for one in drawn)
     left = f"; in {free} as the system put each process, which refused to bind them" if free else ""
     return f"the same for all CPU forms, drawn anew for each replicate: {each}{left}"
+
+
+def place(batch: int, boundary: str) -> str:
+    """ "batch 8", "batch 8, device": the boundary where it is not the whole of a run."""
+    return f"batch {batch}" if boundary == "host" else f"batch {batch}, {boundary}"

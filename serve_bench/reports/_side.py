@@ -68,9 +68,8 @@ def tables(summaries: Sequence[Summary]) -> list[Table]:
     found = []
     for batch, boundary in places:
         rows = [(label, *(_cell(s, label, batch, boundary) for s in measured)) for label in labels]
-        title = f"Batch {batch}" + ("" if boundary == "host" else f", {boundary}")
         rows = [row for row in rows if any(cell != NONE for cell in row[1:])]
-        found.append(Table(title=title, headings=headings, rows=tuple(rows)))
+        found.append(Table(title=show.place(batch, boundary).capitalize(), headings=headings, rows=tuple(rows)))
     return found
 
 

@@ -146,4 +146,4 @@ def _order(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _where(row: Row) -> str:
-    return f"batch {row.batch}" if row.boundary == "host" else f"batch {row.batch}, {row.boundary}"
+    return show.place(row.batch, row.boundary)

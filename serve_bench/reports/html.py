@@ -252,13 +252,13 @@ def _one(summary: Summary, name: str) -> Iterator[str]:
 
 def _beside(summaries: Sequence[Summary]) -> Iterator[str]:
     tables = _side.tables(summaries)
-    if tables:
-        yield f"<article><h1>{escape(_side.TITLE)}</h1>"
+    if not tables:
+        return
+    yield f"<article><h1>{escape(_side.TITLE)}</h1>"
     for table in tables:
         rows = [[escape(row[0]), *map(_both, row[1:])] for row in table.rows]
         yield from _table(table.title, table.headings, rows, "figures")
-    if tables:
-        yield f'<p class="legend">{escape(_side.LEGEND)}</p></article>'
+    yield f'<p class="legend">{escape(_side.LEGEND)}</p></article>'
 
 
 def _both(text: str) -> str:

@@ -141,13 +141,13 @@ def _one(summary: Summary) -> Iterator[str]:
 
 def _beside(summaries: Sequence[Summary]) -> Iterator[str]:
     tables = _side.tables(summaries)
-    if tables:
-        yield from (f"# {_side.TITLE}", "")
+    if not tables:
+        return
+    yield from (f"# {_side.TITLE}", "")
     for found in tables:
         yield from (f"## {found.title}", "")
         yield from table(found.headings, found.rows)
-    if tables:
-        yield from (_side.LEGEND, "")
+    yield from (_side.LEGEND, "")
 
 
 class Markdown:

@@ -1,24 +1,23 @@
 """Libraries that were cut short in inductor's cache: found by their own headers, and compiled again."""
 
 import os
-import shutil
 import subprocess
-import sysconfig
 from pathlib import Path
 
 import pytest
 
+from export.bundle.environment import cxx_compiler
 from serve_bench.backends import _inductor_cache as cache
 from serve_bench.backends._helpers import first_line
-from serve_bench.backends.compiled import LIBRARY, CompiledSession
+from serve_bench.backends.compiled import CompiledSession
 
 
 @pytest.fixture
 def library(tmp_path, monkeypatch) -> Path:
     """A shared library in a cache of its own."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    compiler = shutil.which("g++") or shutil.which("cc")
-    if compiler is None or sysconfig.get_platform().startswith("win"):
+    compiler = cxx_compiler()
+    if compiler is None:
         pytest.skip("no compiler here")
     made = tmp_path / "ab" / "x.main.so"
     made.parent.mkdir()
@@ -48,7 +47,7 @@ def test_the_byte_before_the_end_counts(library):
 def test_a_library_that_does_not_load_is_compiled_again_once(library, tmp_path):
     session = CompiledSession("compiled", None, None, "cpu")
     error = RuntimeError(f"backend='inductor' raised:\nImportError: {library}: file too short\n\nSet TORCHDYNAMO")
-    assert LIBRARY.search(str(error))[1] == str(library)
+    assert cache.CUT_SHORT.search(str(error))[1] == str(library)
     assert session._mended(error)
     assert not library.exists()
     assert not session._mended(error)
