@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, ORDER, Percent, stack, told_what_was_given
+from pipeline.flag_types import Percent
+from pipeline.flags import COMMON, DEVICE, JUDGING, MEASURING, ORDER, stack, told_what_was_given
 
 
 @click.command(short_help="is the new one slower? a gate for CI")

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from pipeline.flags import COMMON, DEVICE, JUDGING, PUBLIC_KEY, Number, stack
+from pipeline.flag_types import Number
+from pipeline.flags import COMMON, DEVICE, JUDGING, PUBLIC_KEY, stack
 
 
 @click.command(short_help="is every exported form the same model?")

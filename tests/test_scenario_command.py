@@ -54,7 +54,7 @@ def test_bad_words_end_before_any_work(run, words, said):
     ("text", "ns"), [("10ms", 10**7), ("500us", 500_000), ("500 µs", 500_000), ("1.5s", 1_500_000_000), ("7ns", 7)]
 )
 def test_a_bound_is_read_with_its_unit(text, ns):
-    from pipeline.flags import Latency
+    from pipeline.flag_types import Latency
 
     assert Latency().convert(text, None, None) == ns
 
@@ -63,7 +63,7 @@ def test_a_bound_is_read_with_its_unit(text, ns):
 def test_what_is_no_time_is_refused(text):
     import click
 
-    from pipeline.flags import Latency
+    from pipeline.flag_types import Latency
 
     with pytest.raises(click.BadParameter, match="is no time such as"):
         Latency().convert(text, None, None)

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import main
-from pipeline.flags import Number
+from pipeline.flag_types import Number
 
 
 def numbers():
